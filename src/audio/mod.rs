@@ -1,0 +1,1 @@
+//! Sound in, spectrograms and fingerprints out: decode, resample, mel filterbank, landmarks.

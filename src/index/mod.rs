@@ -1,0 +1,1 @@
+//! Vectors: exact scan, HNSW graph, filters, planner, storage.

@@ -1,0 +1,15 @@
+//! Songkin finds music that sounds alike.
+//!
+//! A clip goes in; the tracks of a catalogue that sound most like it come out. The floors of the
+//! house, each importing only those below it, are drawn in `docs/ARCHITECTURE.md`.
+
+pub mod audio;
+pub mod catalog;
+pub mod index;
+pub mod model;
+pub mod track;
+
+/// Keeps the pages of freed buffers: candle allocates a fresh buffer for every operation, and
+/// without this each one is paid for in page faults again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,1 @@
+//! The Audio Spectrogram Transformer.

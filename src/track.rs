@@ -1,0 +1,32 @@
+//! The one word that every floor shares: which track.
+
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A catalogue entry's id: the FMA track id.
+///
+/// Tracks that come from a plain folder of music have no FMA id; the catalogue numbers them from
+/// [`TrackId::FIRST_LOCAL`] upwards, far above any id that the FMA has given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrackId(pub u32);
+
+impl TrackId {
+    /// The first id of a track that is not from the FMA.
+    pub const FIRST_LOCAL: Self = Self(1_000_000_000);
+}
+
+impl fmt::Display for TrackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for TrackId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}

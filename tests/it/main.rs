@@ -1,0 +1,10 @@
+//! Integration tests: one binary, a module per part.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod audio;
+mod catalog;
+mod fingerprint;
+mod index;
+mod ingest;
+mod model;
