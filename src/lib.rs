@@ -3,10 +3,18 @@
 //! A clip goes in; the tracks of a catalogue that sound most like it come out. The floors of the
 //! house, each importing only those below it, are drawn in `docs/ARCHITECTURE.md`.
 
+pub mod api;
 pub mod audio;
+pub mod batch;
 pub mod catalog;
+pub mod config;
+pub mod extract;
+pub mod generation;
 pub mod index;
+pub mod ingest;
 pub mod model;
+pub mod program;
+pub mod recommend;
 pub mod track;
 
 /// Keeps the pages of freed buffers: candle allocates a fresh buffer for every operation, and

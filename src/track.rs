@@ -1,4 +1,4 @@
-//! The one word that every floor shares: which track.
+//! The words that every floor shares: which track, and what made its vectors.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -28,5 +28,31 @@ impl FromStr for TrackId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
+    }
+}
+
+/// Names what turned sound into a vector: a hash over the weights and the settings of encoder and
+/// front end. Vectors of two extractors are never compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExtractorId(String);
+
+impl ExtractorId {
+    /// Takes the hash's text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The hash's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExtractorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

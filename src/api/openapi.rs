@@ -1,0 +1,36 @@
+//! The API's description, and Swagger UI for it, all from this binary.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    extract::Path,
+    http::{HeaderValue, Uri, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use utoipa_swagger_ui::Config;
+
+use super::{Problem, problem};
+
+/// `openapi.yaml` as the server serves it.
+pub const DOCUMENT: &str = include_str!("../../openapi.yaml");
+
+static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.yaml")));
+
+pub(super) async fn document() -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"))], DOCUMENT).into_response()
+}
+
+pub(super) async fn redirect() -> Redirect {
+    Redirect::permanent("/docs/index.html")
+}
+
+pub(super) async fn ui(uri: Uri, Path(file): Path<String>) -> Result<Response, Problem> {
+    match utoipa_swagger_ui::serve(&file, Arc::clone(&UI)) {
+        Ok(Some(file)) => {
+            let media = HeaderValue::from_str(&file.content_type).map_err(|error| Problem::internal(&error))?;
+            Ok(([(header::CONTENT_TYPE, media)], file.bytes.into_owned()).into_response())
+        }
+        Ok(None) => Err(problem::no_such_route(uri).await),
+        Err(error) => Err(Problem::internal(&*error)),
+    }
+}

@@ -1,0 +1,88 @@
+//! `/v1/tracks`: search, description, similar tracks, audio.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, Request, State},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tower::ServiceExt;
+use tower_http::services::ServeFile;
+
+use super::{
+    App, Kind, Problem,
+    params::{Params, track_id},
+    recommendations, view,
+};
+use crate::{catalog::CatalogError, recommend::RecommendError};
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+
+/// A page of tracks.
+#[derive(Serialize)]
+pub(super) struct Page {
+    tracks: Vec<view::TrackView>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+    let mut params = Params::of_query(query.as_deref());
+    let words = params.one("query", "text of up to 200 characters", |text: &String| text.chars().count() <= 200);
+    let cursor: Option<String> = params.one("cursor", "a cursor", |_| true);
+    let limit = params.one("limit", &format!("a number from 1 to {MAX_LIMIT}"), |n| (1..=MAX_LIMIT).contains(n));
+    params.finish()?;
+    let page = app
+        .recommender
+        .catalog()
+        .search_tracks(words.as_deref(), cursor.as_deref(), limit.unwrap_or(DEFAULT_LIMIT))
+        .await
+        .map_err(|error| match error {
+            CatalogError::BadCursor => {
+                Problem::parameter("cursor", "not a cursor of this search; start again without it")
+            }
+            other => RecommendError::from(other).into(),
+        })?;
+    let tracks = page.tracks.into_iter().map(view::TrackView::from).collect();
+    Ok(Json(Page { tracks, next_cursor: page.next_cursor }))
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<view::TrackView>, Problem> {
+    let id = track_id(&id)?;
+    let tracks = app.recommender.catalog().tracks_by_ids(&[id]).await.map_err(RecommendError::from)?;
+    let track = tracks.found.into_iter().next().ok_or(RecommendError::UnknownTrack(id))?;
+    Ok(Json(track.into()))
+}
+
+pub(super) async fn similar(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<view::Found>, Problem> {
+    let id = track_id(&id)?;
+    let mut params = Params::of_query(query.as_deref());
+    let wish = params.wish(&app.settings.search);
+    params.finish()?;
+    let recommendations = app.recommender.similar(id, &wish).await?;
+    Ok(Json(recommendations::found(recommendations, 0.0)))
+}
+
+pub(super) async fn audio(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = track_id(&id)?;
+    let missing = || Problem::with(Kind::NoAudioFile, format!("track {id} has no audio file on this server"));
+    let path = app.recommender.audio_path(id).await?.ok_or_else(missing)?;
+    if !path.is_file() {
+        return Err(missing());
+    }
+    let served = ServeFile::new(&path).oneshot(request).await;
+    Ok(served.into_response())
+}

@@ -1,0 +1,206 @@
+//! Uploaded clips: from the wire to a bounded, private spool.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Multipart, Request},
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+
+use super::{App, Kind, Problem, params::Params};
+use crate::recommend::ClipSource;
+
+/// Uploads up to this size stay in memory: most clips, and no file is made for them.
+const IN_MEMORY: usize = 1 << 20;
+/// Form fields beside the file, bytes.
+const MAX_FIELD: usize = 64 << 10;
+/// Parts of a form.
+const MAX_PARTS: usize = 2000;
+
+/// A directory for uploads that are being decoded.
+pub struct Spool {
+    dir: PathBuf,
+    max_bytes: u64,
+}
+
+impl Spool {
+    /// Opens the spool and clears what a crash has left in it.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or cleared.
+    pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
+        let dir = dir.into();
+        fs::create_dir_all(&dir)?;
+        restrict(&dir)?;
+        for entry in fs::read_dir(&dir)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(Self { dir, max_bytes })
+    }
+
+    fn too_large(&self) -> Problem {
+        Problem::with(Kind::BodyTooLarge, format!("the server takes {} bytes at most; send a shorter clip", self.max_bytes))
+    }
+
+    async fn store<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        chunks: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Upload, Problem> {
+        let mut chunks = std::pin::pin!(chunks);
+        let mut head = Vec::new();
+        let mut file: Option<(NamedTempFile, tokio::fs::File)> = None;
+        let mut size = 0;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| cut_off(&error))?;
+            size += chunk.len() as u64;
+            if size > self.max_bytes {
+                return Err(self.too_large());
+            }
+            match &mut file {
+                Some((_, writer)) => writer.write_all(&chunk).await.map_err(|error| Problem::internal(&error))?,
+                None if head.len() + chunk.len() <= IN_MEMORY => head.extend_from_slice(&chunk),
+                None => {
+                    let (named, mut writer) = self.create().map_err(|error| Problem::internal(&error))?;
+                    for part in [head.as_slice(), &chunk] {
+                        writer.write_all(part).await.map_err(|error| Problem::internal(&error))?;
+                    }
+                    head = Vec::new();
+                    file = Some((named, writer));
+                }
+            }
+        }
+        match file {
+            Some((named, mut writer)) => {
+                writer.flush().await.map_err(|error| Problem::internal(&error))?;
+                Ok(Upload::Spooled(named))
+            }
+            None => Ok(Upload::Memory(head.into())),
+        }
+    }
+
+    fn create(&self) -> io::Result<(NamedTempFile, tokio::fs::File)> {
+        let named = NamedTempFile::new_in(&self.dir)?;
+        let writer = tokio::fs::File::from_std(named.reopen()?);
+        Ok((named, writer))
+    }
+}
+
+/// A clip that has arrived whole. A spooled one is removed when this is dropped.
+pub(super) enum Upload {
+    Memory(Bytes),
+    Spooled(NamedTempFile),
+}
+
+impl Upload {
+    pub(super) fn source(&self) -> ClipSource {
+        match self {
+            Self::Memory(bytes) => ClipSource::Bytes(bytes.clone()),
+            Self::Spooled(file) => ClipSource::File(file.path().to_path_buf()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Memory(bytes) if bytes.is_empty())
+    }
+}
+
+/// Reads the clip and all parameters of a request: multipart with a part `file`, the other parts
+/// being parameters, or the clip as the raw body.
+pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Params), Problem> {
+    let mut params = Params::of_query(request.uri().query());
+    let upload = match media_type(request.headers())? {
+        Media::Form => receive_form(app, request, &mut params).await?,
+        Media::Audio => {
+            let body: Body = request.into_body();
+            app.spool.store(body.into_data_stream()).await?
+        }
+    };
+    if upload.is_empty() {
+        return Err(Problem::with(Kind::NoAudio, "the clip is empty; send the bytes of an audio file"));
+    }
+    Ok((upload, params))
+}
+
+async fn receive_form(app: &App, request: Request, params: &mut Params) -> Result<Upload, Problem> {
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
+    let mut upload = None;
+    for _ in 0..MAX_PARTS {
+        let part = form.next_field().await.map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
+        let Some(part) = part else {
+            return upload.ok_or_else(|| Problem::with(Kind::NoAudio, "the form has no part named `file`"));
+        };
+        let name = part.name().unwrap_or_default().to_owned();
+        if name == "file" {
+            if upload.is_some() {
+                return Err(Problem::with(Kind::MalformedRequest, "the form has more than one part named `file`"));
+            }
+            upload = Some(app.spool.store(part).await?);
+        } else {
+            let value = read_field(part).await?;
+            params.push(name, value);
+        }
+    }
+    Err(Problem::with(Kind::MalformedRequest, format!("the form has more than {MAX_PARTS} parts")))
+}
+
+async fn read_field(mut part: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = part.chunk().await.map_err(|error| cut_off(&error))? {
+        if bytes.len() + chunk.len() > MAX_FIELD {
+            return Err(Problem::with(Kind::BodyTooLarge, format!("a form field has more than {MAX_FIELD} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::with(Kind::MalformedRequest, "a form field is not UTF-8"))
+}
+
+fn cut_off(error: &dyn std::error::Error) -> Problem {
+    tracing::debug!(error = %error, "an upload was cut off");
+    Problem::with(Kind::MalformedRequest, "the upload ended early or is not well-formed")
+}
+
+enum Media {
+    Form,
+    Audio,
+}
+
+/// Any audio type will do, and so will none: what the clip is, its bytes tell.
+fn media_type(headers: &HeaderMap) -> Result<Media, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(Media::Audio);
+    };
+    let media: Option<mime::Mime> = value.to_str().ok().and_then(|text| text.parse().ok());
+    match media {
+        Some(media) if media.essence_str() == "multipart/form-data" => Ok(Media::Form),
+        Some(media) if media.type_() == mime::AUDIO => Ok(Media::Audio),
+        Some(media) if ["application/octet-stream", "application/ogg", "video/mp4"].contains(&media.essence_str()) => {
+            Ok(Media::Audio)
+        }
+        _ => Err(Problem::with(
+            Kind::UnsupportedAudio,
+            "send the clip as `multipart/form-data` in a part named `file`, or as the body with an `audio/...` Content-Type",
+        )),
+    }
+}
+
+#[cfg(unix)]
+fn restrict(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn restrict(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Settings: compiled-in defaults, then a file, then the environment, then flags.
+
+mod layers;
+mod secret;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{Faults, SettingFlags, load, render};
+pub use secret::Secret;
+
+use crate::model::{DeviceChoice, Preset};
+
+/// Every setting of both programs. [`HELP`] says what each is for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "HELP documents every key, and a test holds it complete")]
+pub struct Settings {
+    pub data: Data,
+    pub server: Server,
+    pub log: Log,
+    pub model: Model,
+    pub batch: Batch,
+    pub audio: Audio,
+    pub search: Search,
+    pub ingest: Ingest,
+}
+
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident { $($key:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs, reason = "HELP documents every key, and a test holds it complete")]
+        pub struct $name { $(pub $key: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// Where everything is kept.
+    Data {
+        dir: PathBuf = PathBuf::from("data"),
+    }
+}
+
+section! {
+    /// The HTTP server.
+    Server {
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+        access_token: Secret = Secret::default(),
+        max_body_mib: u64 = 64,
+        request_seconds: u64 = 30,
+        max_decodes: usize = 0,
+        max_waiting: usize = 64,
+        shutdown_seconds: u64 = 20,
+        reload_seconds: u64 = 2,
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+section! {
+    /// The log.
+    Log {
+        format: LogFormat = LogFormat::Text,
+        filter: String = "info".to_owned(),
+    }
+}
+
+section! {
+    /// The encoder that new generations are built with.
+    Model {
+        dir: PathBuf = PathBuf::new(),
+        preset: Preset = Preset::Small,
+        seed: u64 = 0,
+        device: DeviceChoice = DeviceChoice::Auto,
+    }
+}
+
+section! {
+    /// The device's queue.
+    Batch {
+        max_batch: usize = 8,
+        max_queue: usize = 256,
+    }
+}
+
+section! {
+    /// Decoding.
+    Audio {
+        max_query_seconds: f64 = 30.0,
+        max_track_seconds: f64 = 1200.0,
+        decode_seconds: u64 = 10,
+        isolated_cpu_seconds: u64 = 10,
+        isolated_memory_mib: u64 = 512,
+    }
+}
+
+section! {
+    /// Search and ranking.
+    Search {
+        default_k: usize = 10,
+        max_k: usize = 100,
+        exact_below: usize = 40_000,
+        ef_search: usize = 128,
+    }
+}
+
+section! {
+    /// Ingest.
+    Ingest {
+        threads: usize = 0,
+        min_seconds: f64 = 3.0,
+        keep_generations: usize = 3,
+    }
+}
+
+/// What each setting is for, in the order of the README's table.
+pub const HELP: &[(&str, &str)] = &[
+    ("data.dir", "directory of the catalogue, the generations and the upload spool"),
+    ("server.listen", "address and port to listen on"),
+    ("server.access_token", "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters"),
+    ("server.max_body_mib", "largest upload, MiB"),
+    ("server.request_seconds", "time that a request may take, its upload included, seconds"),
+    ("server.max_decodes", "clips decoded at once; 0 is one a core"),
+    ("server.max_waiting", "clips that may wait for a decoder; more are answered 503"),
+    ("server.shutdown_seconds", "time that open requests get when the server stops, seconds"),
+    ("server.reload_seconds", "how often the server looks for a newly activated generation, seconds"),
+    ("log.format", "`text` or `json`"),
+    ("log.filter", "what is logged, as `tracing` directives"),
+    ("model.dir", "model directory for new generations; empty takes the untrained preset"),
+    ("model.preset", "untrained preset where model.dir is empty: `small` or `paper`"),
+    ("model.seed", "seed of the untrained preset's weights"),
+    ("model.device", "`auto`, `cpu` or `cuda`"),
+    ("batch.max_batch", "windows in one forward pass"),
+    ("batch.max_queue", "windows that may wait for the device; more are answered 503"),
+    ("audio.max_query_seconds", "how much of an uploaded clip is decoded and compared, seconds"),
+    ("audio.max_track_seconds", "how much of a catalogue track is analysed, seconds"),
+    ("audio.decode_seconds", "time that decoding one file may take, seconds"),
+    ("audio.isolated_cpu_seconds", "CPU time of the child process that reads M4A, seconds"),
+    ("audio.isolated_memory_mib", "memory of the child process that reads M4A, MiB"),
+    ("search.default_k", "results when a request does not say how many"),
+    ("search.max_k", "most results that a request may ask for"),
+    ("search.exact_below", "up to this many allowed tracks the scan is exact; above, the graph is searched"),
+    ("search.ef_search", "candidates that the graph search keeps; more is slower and finds more"),
+    ("ingest.threads", "files decoded at once; 0 is one a core"),
+    ("ingest.min_seconds", "shorter tracks are recorded as bad, seconds"),
+    ("ingest.keep_generations", "generations kept on disk, the active one included"),
+];
+
+impl Settings {
+    /// What is wrong with values that are fine each by its type; empty when nothing is.
+    fn inconsistencies(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |holds: bool, key: &str, fault: &str| {
+            if !holds {
+                faults.push(format!("{key}: {fault}"));
+            }
+        };
+        let token = self.server.access_token.expose();
+        check(token.is_empty() || token.len() >= 16, "server.access_token", "has to have at least 16 characters");
+        check((1..=4096).contains(&self.server.max_body_mib), "server.max_body_mib", "has to be in 1..=4096");
+        check(self.server.request_seconds > 0, "server.request_seconds", "has to be positive");
+        check(self.server.reload_seconds > 0, "server.reload_seconds", "has to be positive");
+        check(self.server.max_waiting > 0, "server.max_waiting", "has to be positive");
+        check(!self.data.dir.as_os_str().is_empty(), "data.dir", "has to be a directory");
+        check((1..=1024).contains(&self.batch.max_batch), "batch.max_batch", "has to be in 1..=1024");
+        check(self.batch.max_queue >= self.batch.max_batch, "batch.max_queue", "has to be at least batch.max_batch");
+        let seconds = |value: f64| value.is_finite() && (1.0..=36_000.0).contains(&value);
+        check(seconds(self.audio.max_query_seconds), "audio.max_query_seconds", "has to be in 1..=36000");
+        check(seconds(self.audio.max_track_seconds), "audio.max_track_seconds", "has to be in 1..=36000");
+        check(self.audio.decode_seconds > 0, "audio.decode_seconds", "has to be positive");
+        check(self.audio.isolated_cpu_seconds > 0, "audio.isolated_cpu_seconds", "has to be positive");
+        check(self.audio.isolated_memory_mib >= 64, "audio.isolated_memory_mib", "has to be at least 64");
+        check((1..=10_000).contains(&self.search.max_k), "search.max_k", "has to be in 1..=10000");
+        check((1..=self.search.max_k).contains(&self.search.default_k), "search.default_k", "has to be in 1..=search.max_k");
+        check(self.search.ef_search > 0, "search.ef_search", "has to be positive");
+        let min = self.ingest.min_seconds;
+        check(min.is_finite() && min >= 0.0 && min < self.audio.max_track_seconds, "ingest.min_seconds", "has to be between 0 and audio.max_track_seconds");
+        check(self.ingest.keep_generations >= 1, "ingest.keep_generations", "has to be at least 1");
+        faults
+    }
+}

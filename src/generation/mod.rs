@@ -1,0 +1,126 @@
+//! What answers are made from: model, vectors, landmarks; immutable, hashed, swapped as one.
+//!
+//! A generation is a directory that is written once, under a name made from its content:
+//!
+//! ```text
+//! manifest.json   format, model, extractor, counts, and a SHA-256 for every other file
+//! model/          config.json, preprocessor_config.json, model.safetensors
+//! index/          track embeddings and graph
+//! landmarks.bin   fingerprints of the recordings
+//! ```
+//!
+//! Nothing is served from a directory whose files do not have the hashes of its manifest.
+
+mod build;
+mod manifest;
+mod store;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use build::{BuildSettings, build};
+pub use manifest::{Manifest, ModelCard};
+pub use store::GenerationStore;
+
+use crate::{
+    batch::Batcher,
+    catalog::CatalogError,
+    extract::{ExtractError, Extractor},
+    index::{EmbeddedIndex, IndexError, VectorRead, landmarks::{LandmarkError, LandmarkIndex}},
+    model::{ModelDir, ModelError},
+};
+
+/// Why a generation could not be built or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerationError {
+    /// A file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The manifest cannot be understood.
+    #[error("{} is not a manifest", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The manifest is of a newer program.
+    #[error("generation format {found} is newer than this program knows ({known})")]
+    NewerFormat {
+        /// Format of the manifest.
+        found: u32,
+        /// Newest format that is understood.
+        known: u32,
+    },
+    /// A file is not the one that was written.
+    #[error("{} is damaged: its SHA-256 is not the manifest's; activate another generation or build anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The parts do not belong together.
+    #[error("the generation's parts do not fit: {0}")]
+    Mismatch(&'static str),
+    /// There is nothing to build from.
+    #[error("the catalogue holds no analysed track, ingest some music first")]
+    Empty,
+    /// The model cannot be loaded.
+    #[error("the generation's model")]
+    Model(#[from] ModelError),
+    /// The extractor cannot be loaded.
+    #[error("the generation's extractor")]
+    Extract(#[from] ExtractError),
+    /// The index cannot be built or loaded.
+    #[error("the generation's index")]
+    Index(#[from] IndexError),
+    /// The landmarks cannot be loaded.
+    #[error("the generation's landmarks")]
+    Landmarks(#[from] LandmarkError),
+    /// The catalogue cannot be read.
+    #[error("the catalogue")]
+    Catalog(#[from] CatalogError),
+}
+
+/// A loaded, verified generation.
+pub struct Generation {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Turns clips into embeddings.
+    pub extractor: Extractor,
+    /// Finds tracks by embedding.
+    pub index: EmbeddedIndex,
+    /// Finds tracks by fingerprint.
+    pub landmarks: LandmarkIndex,
+}
+
+impl Generation {
+    /// Verifies every file of the directory, loads it and puts its weights onto the device.
+    /// Seconds of work on a large catalogue: not for the async runtime, and neither is dropping
+    /// the last reference to it.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError`] that names the file at fault.
+    pub fn load(dir: &std::path::Path, batcher: &Batcher) -> Result<Self, GenerationError> {
+        let manifest = Manifest::read(dir)?;
+        manifest.verify(dir)?;
+        let model = Arc::new(ModelDir::load(&dir.join(manifest::MODEL_DIR))?);
+        if model.extractor != manifest.extractor {
+            return Err(GenerationError::Mismatch("the model is not the manifest's extractor"));
+        }
+        let extractor = Extractor::load(&model, batcher)?;
+        let index = EmbeddedIndex::open(&dir.join(manifest::INDEX_DIR))?;
+        if index.describe().dimension != extractor.dim() {
+            return Err(GenerationError::Mismatch("the vectors have another dimension than the encoder gives"));
+        }
+        let path = dir.join(manifest::LANDMARKS_FILE);
+        let bytes = std::fs::read(&path).map_err(|source| GenerationError::Io { path, source })?;
+        let landmarks = LandmarkIndex::from_bytes(&bytes)?;
+        Ok(Self { manifest, extractor, index, landmarks })
+    }
+}

@@ -1,0 +1,127 @@
+//! From spectrogram windows to embeddings.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::{Ast, AstConfig, ModelError};
+
+/// What the device thread runs: windows in, embeddings out.
+pub trait EncodeWindows: Send + Sync {
+    /// Values of one window, `max_length * num_mel_bins`.
+    fn window_len(&self) -> usize;
+
+    /// Values of one embedding.
+    fn dim(&self) -> usize;
+
+    /// Embeds windows as one batch. Each window holds [`EncodeWindows::window_len`] normalised
+    /// values, frame after frame; each embedding has unit length.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when a window has another size or the device fails.
+    fn encode(&self, windows: &[&[f32]]) -> Result<Vec<Vec<f32>>, ModelError>;
+}
+
+/// An AST on its device.
+pub struct Encoder {
+    config: AstConfig,
+    ast: Ast,
+    device: Device,
+}
+
+impl Encoder {
+    /// Puts the weights, by their canonical names, onto the device.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when weights are missing or do not fit.
+    pub fn new(
+        config: AstConfig,
+        weights: impl IntoIterator<Item = (String, Tensor)>,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.validate()?;
+        let vb = VarBuilder::from_tensors(weights.into_iter().collect(), DType::F32, device);
+        let ast = Ast::new(&config, vb)?;
+        Ok(Self { config, ast, device: device.clone() })
+    }
+
+    /// The encoder's settings.
+    #[must_use]
+    pub fn config(&self) -> &AstConfig {
+        &self.config
+    }
+
+    /// The network, for callers that need more than the embedding.
+    #[must_use]
+    pub fn ast(&self) -> &Ast {
+        &self.ast
+    }
+
+    /// The device that the weights are on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+impl EncodeWindows for Encoder {
+    fn window_len(&self) -> usize {
+        self.config.window_len()
+    }
+
+    fn dim(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    fn encode(&self, windows: &[&[f32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expected = self.window_len();
+        if let Some(window) = windows.iter().find(|window| window.len() != expected) {
+            return Err(ModelError::WindowSize { found: window.len(), expected });
+        }
+        let shape = (windows.len(), self.config.max_length, self.config.num_mel_bins);
+        let input = Tensor::from_vec(windows.concat(), shape, &self.device)?;
+        let mut embeddings = self.ast.forward(&input)?.pooler_output.to_vec2::<f32>()?;
+        for embedding in &mut embeddings {
+            normalise(embedding)?;
+        }
+        Ok(embeddings)
+    }
+}
+
+/// Scales a vector to unit length (L2).
+///
+/// # Errors
+///
+/// [`ModelError::DegenerateEmbedding`] when it is zero or not finite.
+pub fn normalise(vector: &mut [f32]) -> Result<(), ModelError> {
+    let norm = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    if !norm.is_finite() || norm < 1e-12 {
+        return Err(ModelError::DegenerateEmbedding);
+    }
+    let scale = (1.0 / norm) as f32;
+    vector.iter_mut().for_each(|value| *value *= scale);
+    Ok(())
+}
+
+/// The track embedding: the mean of the embeddings of its windows, at unit length again.
+///
+/// # Errors
+///
+/// [`ModelError::DegenerateEmbedding`] when there are no windows or they cancel each other out.
+pub fn mean_embedding(windows: &[Vec<f32>]) -> Result<Vec<f32>, ModelError> {
+    let Some(first) = windows.first() else {
+        return Err(ModelError::DegenerateEmbedding);
+    };
+    let mut mean = vec![0.0; first.len()];
+    for window in windows {
+        for (sum, value) in mean.iter_mut().zip(window) {
+            *sum += value;
+        }
+    }
+    normalise(&mut mean)?;
+    Ok(mean)
+}

@@ -1,0 +1,323 @@
+//! The use case: hear a clip, search, rank, describe.
+
+mod current;
+mod filter;
+mod passage;
+mod query;
+mod rank;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+pub use current::Current;
+pub use filter::FilterRequest;
+pub use query::{Clip, ClipSource};
+
+use crate::{
+    audio::{AudioError, Decoder},
+    batch::{BatchError, Batcher},
+    catalog::{Catalog, CatalogError, Track},
+    extract::{Embedded, ExtractError},
+    generation::Generation,
+    index::{Effort, Filter, IndexError, Plan, Query, VectorRead},
+    track::{ExtractorId, TrackId},
+};
+use rank::Candidate;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecommendError {
+    /// No generation is loaded yet.
+    #[error("no generation is loaded, ingest some music first")]
+    NotReady,
+    /// The catalogue has no such track.
+    #[error("there is no track {0}")]
+    UnknownTrack(TrackId),
+    /// The track is in the catalogue, but not in the loaded generation.
+    #[error("track {0} is not part of the loaded generation")]
+    NotIndexed(TrackId),
+    /// A filter names something that the catalogue does not have.
+    #[error("the catalogue has no {kind} {value:?}")]
+    UnknownFilterValue {
+        /// The request's parameter.
+        parameter: &'static str,
+        /// What the parameter names.
+        kind: &'static str,
+        /// What was asked for.
+        value: String,
+    },
+    /// Too many clips wait for a decoder.
+    #[error("too many clips wait to be decoded")]
+    Overloaded {
+        /// When a new try is worth it.
+        retry_after: Duration,
+    },
+    /// The clip cannot be decoded.
+    #[error("the clip cannot be decoded")]
+    Audio(#[source] AudioError),
+    /// The clip cannot be embedded.
+    #[error("the clip cannot be embedded")]
+    Extract(#[source] ExtractError),
+    /// The search failed.
+    #[error("the search failed")]
+    Index(#[from] IndexError),
+    /// The catalogue failed.
+    #[error("the catalogue failed")]
+    Catalog(#[from] CatalogError),
+    /// A worker thread of the runtime has gone.
+    #[error("a background task ended early")]
+    Background(#[from] tokio::task::JoinError),
+}
+
+impl From<ExtractError> for RecommendError {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::Audio(error) => Self::Audio(error),
+            ExtractError::Batch(BatchError::Overloaded { retry_after, .. }) => Self::Overloaded { retry_after },
+            other => Self::Extract(other),
+        }
+    }
+}
+
+/// How answers are bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct RecommendSettings {
+    /// How much of a clip is heard, seconds.
+    pub max_query_seconds: f64,
+    /// Clips decoded at once.
+    pub max_decodes: usize,
+    /// Clips that may wait for a decoder.
+    pub max_waiting: usize,
+}
+
+/// What a request asks for, whether it starts from a clip or from a track.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// Results wanted, at least 1.
+    pub k: usize,
+    /// Which tracks may come back.
+    pub filter: FilterRequest,
+    /// At most this many results of one artist; tracks without an artist are not counted.
+    pub max_per_artist: Option<usize>,
+}
+
+/// Where query and track sound alike.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Passage {
+    /// Start in the query, seconds from its start (not from `offset_seconds`).
+    pub query_seconds: f64,
+    /// Start in the track, seconds.
+    pub track_seconds: f64,
+    /// Length, seconds.
+    pub length_seconds: f64,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recommendation {
+    /// The track.
+    pub track: Track,
+    /// Cosine between query and track embedding, in [-1, 1].
+    pub similarity: f32,
+    /// Whether query and track are the same recording, by its fingerprint and not by similarity.
+    pub same_recording: bool,
+    /// The best-matching passage.
+    pub passage: Option<Passage>,
+}
+
+/// All answers to one request, from one generation.
+pub struct Recommendations {
+    /// The generation that they came from.
+    pub generation: Arc<Generation>,
+    /// Same recordings first, then similarity falling, then id.
+    pub results: Vec<Recommendation>,
+    /// How the index found them.
+    pub plan: Plan,
+}
+
+/// An embedded clip with the generation that embedded it.
+pub struct HeardClip {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// What was decoded.
+    pub clip: Clip,
+    /// What the encoder made of it.
+    pub embedded: Embedded,
+}
+
+/// Answers requests.
+pub struct Recommender {
+    catalog: Catalog,
+    batcher: Arc<Batcher>,
+    decoder: Decoder,
+    current: Arc<Current>,
+    settings: RecommendSettings,
+    decoders: Semaphore,
+    /// Decoders plus those who wait for one.
+    room: Semaphore,
+}
+
+impl Recommender {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        catalog: Catalog,
+        batcher: Arc<Batcher>,
+        decoder: Decoder,
+        current: Arc<Current>,
+        settings: RecommendSettings,
+    ) -> Self {
+        Self {
+            catalog,
+            batcher,
+            decoder,
+            current,
+            settings,
+            decoders: Semaphore::new(settings.max_decodes),
+            room: Semaphore::new(settings.max_decodes + settings.max_waiting),
+        }
+    }
+
+    /// The catalogue behind the answers.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The device thread.
+    #[must_use]
+    pub fn batcher(&self) -> &Batcher {
+        &self.batcher
+    }
+
+    /// The loaded generation.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError::NotReady`] when there is none.
+    pub fn generation(&self) -> Result<Arc<Generation>, RecommendError> {
+        self.current.get().ok_or(RecommendError::NotReady)
+    }
+
+    /// Decodes and embeds a clip.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError`]; `Overloaded` at once when too many clips wait.
+    pub async fn hear(&self, source: ClipSource, offset_seconds: f64) -> Result<HeardClip, RecommendError> {
+        let generation = self.generation()?;
+        let (clip, prepared) = self.prepare(&generation, source, offset_seconds).await?;
+        let embedded = generation.extractor.embed(&self.batcher, prepared).await?;
+        Ok(HeardClip { generation, clip, embedded })
+    }
+
+    /// The tracks that sound most like a clip.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError`].
+    pub async fn recommend(
+        &self,
+        source: ClipSource,
+        offset_seconds: f64,
+        wish: &Wish,
+    ) -> Result<(Clip, Recommendations), RecommendError> {
+        let filter = wish.filter.resolve(&self.catalog).await?;
+        let heard = self.hear(source, offset_seconds).await?;
+        let same = rank::same_recordings(&heard.generation, &heard.clip.landmarks);
+        let answer = self.answer(heard.generation, heard.embedded, filter, wish, same).await?;
+        Ok((heard.clip, answer))
+    }
+
+    /// The tracks that sound most like a track of the catalogue, itself left out. Needs neither
+    /// audio nor encoder.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError::UnknownTrack`], [`RecommendError::NotIndexed`] and what a search can fail with.
+    pub async fn similar(&self, id: TrackId, wish: &Wish) -> Result<Recommendations, RecommendError> {
+        let generation = self.generation()?;
+        let filter = wish.filter.resolve(&self.catalog).await?;
+        let filter = Filter::And(vec![filter, FilterRequest::without(&[id])]);
+        let Some(item) = generation.index.get(&[id])?.into_iter().flatten().next() else {
+            let known = !self.catalog.tracks_by_ids(&[id]).await?.found.is_empty();
+            return Err(if known { RecommendError::NotIndexed(id) } else { RecommendError::UnknownTrack(id) });
+        };
+        let extractor = &generation.manifest.extractor;
+        let windows = self.catalog.windows_of(id, extractor).await?;
+        let (start_seconds, windows) =
+            windows.iter().flat_map(|windows| windows.iter()).map(|(at, vector)| (at, vector.to_vec())).unzip();
+        let same = match self.catalog.landmarks_of(id, extractor).await? {
+            Some(own) => rank::same_recordings(&generation, &own),
+            None => Vec::new(),
+        };
+        let query = Embedded { embedding: item.vector, windows, start_seconds };
+        self.answer(generation, query, filter, wish, same).await
+    }
+
+    async fn answer(
+        &self,
+        generation: Arc<Generation>,
+        query: Embedded,
+        filter: Filter,
+        wish: &Wish,
+        same: Vec<rank::SameRecording>,
+    ) -> Result<Recommendations, RecommendError> {
+        let (k, max_per_artist) = (wish.k, wish.max_per_artist);
+        let searched = Arc::clone(&generation);
+        let search = Query { vector: query.embedding.clone(), k, filter, effort: Effort::default() };
+        // Milliseconds of CPU: not on the async runtime.
+        let (candidates, plan) = tokio::task::spawn_blocking(move || {
+            rank::candidates(&searched.index, search, &same, max_per_artist)
+        })
+        .await??;
+        let results = self.describe(&generation.manifest.extractor, &query, candidates).await?;
+        Ok(Recommendations { generation, results, plan })
+    }
+
+    async fn describe(
+        &self,
+        extractor: &ExtractorId,
+        query: &Embedded,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Recommendation>, RecommendError> {
+        let ids: Vec<TrackId> = candidates.iter().map(|candidate| candidate.id).collect();
+        let tracks = self.catalog.tracks_by_ids(&ids).await?;
+        let mut tracks: HashMap<TrackId, Track> =
+            tracks.found.into_iter().map(|track| (track.id, track)).collect();
+        let mut results = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            // A track deleted since the generation was built is no answer any more.
+            let Some(track) = tracks.remove(&candidate.id) else { continue };
+            let passage = match candidate.passage {
+                Some(passage) => Some(passage),
+                None => {
+                    let windows = self.catalog.windows_of(candidate.id, extractor).await?;
+                    windows.and_then(|windows| passage::best(query, &windows))
+                }
+            };
+            results.push(Recommendation {
+                track,
+                similarity: candidate.similarity,
+                same_recording: candidate.same_recording,
+                passage,
+            });
+        }
+        Ok(results)
+    }
+
+    /// Where a track's audio lies, if the file is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError::UnknownTrack`], or the catalogue's failure.
+    pub async fn audio_path(&self, id: TrackId) -> Result<Option<PathBuf>, RecommendError> {
+        if self.catalog.tracks_by_ids(&[id]).await?.found.is_empty() {
+            return Err(RecommendError::UnknownTrack(id));
+        }
+        Ok(self.catalog.audio_path(id).await?)
+    }
+}
