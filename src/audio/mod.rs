@@ -1,1 +1,33 @@
 //! Sound in, spectrograms and fingerprints out: decode, resample, mel filterbank, landmarks.
+//!
+//! ```text
+//! bytes -> what is it? -> packets -> samples -> mono, 16 kHz = clip -> filterbank = spectrogram
+//!          decode::sniff  decode::pipeline      resample             fbank
+//! ```
+//!
+//! Every byte that comes in here is hostile until proven otherwise. [`Decoder`] bounds the time, the
+//! memory and the decoded length, whatever a header claims, and turns a panic of a third-party reader
+//! into an error. M4A is the one format whose reader can be held for seconds inside a single call, so
+//! it is only ever read in a child process (see [`isolated`]).
+
+mod config;
+mod decode;
+mod error;
+mod fbank;
+pub mod isolated;
+mod mel;
+mod resample;
+mod spectrogram;
+mod tags;
+
+pub use config::FeatureConfig;
+pub use decode::{DecodeLimits, Decoded, Decoder, Excerpt, Found, SourceInfo};
+pub use error::{AudioError, Corruption, FeatureError, LimitExceeded};
+pub use fbank::Fbank;
+pub use isolated::{IsolatedCommand, IsolatedError, run_isolated_child};
+pub use resample::resample;
+pub use spectrogram::{Spectrogram, Window};
+pub use tags::Tags;
+
+/// Samples per second of every clip.
+pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,0 +1,212 @@
+//! From any sample rate to 16 kHz, while the samples come in.
+//!
+//! The settings are those that came closest to soxr's best quality after the filterbank (mean
+//! difference 0.0006 on normalised values): rubato's synchronous FFT resampler over blocks of 20 ms
+//! with a squared Blackman-Harris filter. Training and serving must use the same.
+
+use audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
+
+use super::SAMPLE_RATE;
+
+/// Samples of a block at [`BLOCK_RATE`]: 20 ms.
+const BLOCK: u64 = 882;
+/// The rate for which [`BLOCK`] was chosen; other rates get blocks of the same duration.
+const BLOCK_RATE: u64 = 44_100;
+/// Longest output block, in samples, of a ratio that is taken as it is.
+///
+/// A ratio such as 16,000 / 383,987 has no common divisor: its block, and so its FFT, would be a whole
+/// second long (2 s of planning). Such a ratio is replaced by the nearest one with a shorter block.
+const MAX_RATIO_OUT: u64 = 1_000;
+
+/// The ratio `16,000 / rate` as (output, input) samples of the shortest common block, exact where the
+/// block is short enough, else the nearest such ratio.
+///
+/// The nearest ratio (by continued fractions) is off by less than one in a million for every rate from
+/// 4 kHz to 384 kHz: 0.6 ms over ten minutes, a thousandth of a cent.
+fn ratio(rate: u32) -> (u64, u64) {
+    let (mut numerator, mut denominator) = (u64::from(SAMPLE_RATE), u64::from(rate.max(1)));
+    let (mut before, mut best) = ((0, 1), (1, 0));
+    while denominator != 0 {
+        let whole = numerator / denominator;
+        let next = (whole * best.0 + before.0, whole * best.1 + before.1);
+        if next.0 > MAX_RATIO_OUT {
+            return nearest_between(before, best, rate);
+        }
+        (before, best) = (best, next);
+        (numerator, denominator) = (denominator, numerator % denominator);
+    }
+    best
+}
+
+/// The best of the fractions between two convergents whose block is short enough.
+fn nearest_between(before: (u64, u64), best: (u64, u64), rate: u32) -> (u64, u64) {
+    let steps = (MAX_RATIO_OUT - before.0) / best.0.max(1);
+    let between = (steps * best.0 + before.0, steps * best.1 + before.1);
+    let error = |(out, input): (u64, u64)| {
+        (out as f64 / input as f64 * f64::from(rate) / f64::from(SAMPLE_RATE) - 1.0).abs()
+    };
+    if best.1 != 0 && error(best) <= error(between) {
+        best
+    } else {
+        between
+    }
+}
+
+/// Takes samples at one rate, gives the clip at 16 kHz.
+pub(super) struct Resampler {
+    rate: u32,
+    samples_in: u64,
+    clip: Vec<f32>,
+    /// `None` where the rate is 16 kHz already: samples pass bit by bit.
+    engine: Option<Engine>,
+}
+
+struct Engine {
+    fft: Fft<f32>,
+    /// Samples that wait for a whole block.
+    waiting: Vec<f32>,
+}
+
+impl Resampler {
+    /// A resampler for `rate` hertz. `capacity` is the number of output samples to make room for.
+    pub(super) fn new(rate: u32, capacity: usize) -> Self {
+        let engine = (rate != SAMPLE_RATE).then(|| Engine::new(rate));
+        Self {
+            rate,
+            samples_in: 0,
+            clip: Vec::with_capacity(capacity),
+            engine,
+        }
+    }
+
+    /// Takes the next samples.
+    pub(super) fn push(&mut self, samples: &[f32]) {
+        self.samples_in += samples.len() as u64;
+        match &mut self.engine {
+            Some(engine) => engine.push(samples, &mut self.clip),
+            None => self.clip.extend_from_slice(samples),
+        }
+    }
+
+    /// The clip: `round(n * 16000 / rate)` samples for `n` that were pushed, within [-1, 1], without
+    /// the filter's delay.
+    pub(super) fn finish(mut self) -> Vec<f32> {
+        if let Some(mut engine) = self.engine.take() {
+            let exact = self.samples_in as f64 * f64::from(SAMPLE_RATE) / f64::from(self.rate);
+            engine.flush(&mut self.clip, exact.round() as usize);
+        }
+        // Around a full-scale edge the filter swings past full scale.
+        for sample in &mut self.clip {
+            *sample = sample.clamp(-1.0, 1.0);
+        }
+        self.clip
+    }
+}
+
+impl Engine {
+    fn new(rate: u32) -> Self {
+        let (out, input) = ratio(rate);
+        let block = (BLOCK * u64::from(rate)).div_ceil(BLOCK_RATE).max(1);
+        let fft = Fft::new_custom(
+            input as usize,
+            out as usize,
+            block as usize,
+            1,
+            1,
+            WindowFunction::BlackmanHarris2,
+            FixedSync::Both,
+        )
+        .expect("rates and block are above zero");
+        let waiting = Vec::with_capacity(2 * fft.input_frames_next());
+        Self { fft, waiting }
+    }
+
+    fn push(&mut self, samples: &[f32], clip: &mut Vec<f32>) {
+        self.waiting.extend_from_slice(samples);
+        let block = self.fft.input_frames_next();
+        let whole = self.waiting.len() / block * block;
+        for start in (0..whole).step_by(block) {
+            resample_block(&mut self.fft, &self.waiting[start..start + block], clip);
+        }
+        self.waiting.drain(..whole);
+    }
+
+    /// Pushes silence until `samples` have come out, and cuts what is too much on both sides.
+    fn flush(&mut self, clip: &mut Vec<f32>, samples: usize) {
+        let delay = self.fft.output_delay();
+        let silence = vec![0.0; self.fft.input_frames_next()];
+        while clip.len() < delay + samples {
+            self.push(&silence, clip);
+        }
+        clip.truncate(delay + samples);
+        clip.drain(..delay);
+    }
+}
+
+/// Resamples one block and appends what comes out.
+fn resample_block(fft: &mut Fft<f32>, block: &[f32], clip: &mut Vec<f32>) {
+    let start = clip.len();
+    let frames = fft.output_frames_next();
+    clip.resize(start + frames, 0.0);
+    let input = InterleavedSlice::new(block, 1, block.len()).expect("one channel, length as given");
+    let mut output = InterleavedSlice::new_mut(&mut clip[start..], 1, frames)
+        .expect("one channel, length as given");
+    fft.process_into_buffer(&input, &mut output, None)
+        .expect("both buffers have the block's size");
+}
+
+/// Resamples mono samples from `rate` hertz to a clip of `round(n * 16000 / rate)` samples in [-1, 1].
+#[must_use]
+pub fn resample(samples: &[f32], rate: u32) -> Vec<f32> {
+    let capacity = samples.len() as f64 * f64::from(SAMPLE_RATE) / f64::from(rate.max(1));
+    let mut resampler = Resampler::new(rate.max(1), capacity as usize + 4 * 1024);
+    resampler.push(samples);
+    resampler.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_of_common_rates_are_exact() {
+        let exact = [
+            (44_100, (160, 441)),
+            (48_000, (1, 3)),
+            (22_050, (320, 441)),
+            (11_025, (640, 441)),
+            (96_000, (1, 6)),
+            (8_000, (2, 1)),
+            (4_000, (4, 1)),
+            (384_000, (1, 24)),
+        ];
+        for (rate, expected) in exact {
+            assert_eq!(ratio(rate), expected, "{rate} Hz");
+        }
+    }
+
+    #[test]
+    fn every_ratio_is_short_and_within_a_millionth() {
+        for rate in 4_000..=384_000 {
+            let (out, input) = ratio(rate);
+            assert!(
+                out <= MAX_RATIO_OUT && input <= 24 * MAX_RATIO_OUT + 24,
+                "{rate} Hz: {input}"
+            );
+            let error = out as f64 / input as f64 * f64::from(rate) / 16_000.0 - 1.0;
+            assert!(error.abs() < 1e-6, "{rate} Hz: {error}");
+        }
+    }
+
+    #[test]
+    fn blocks_pushed_in_pieces_give_the_same_clip() {
+        let samples: Vec<f32> = (0..50_000).map(|i| (i as f32 * 0.05).sin() * 0.5).collect();
+        let whole = resample(&samples, 44_100);
+        let mut resampler = Resampler::new(44_100, 0);
+        for piece in samples.chunks(1_152) {
+            resampler.push(piece);
+        }
+        assert_eq!(resampler.finish(), whole);
+    }
+}
