@@ -1,0 +1,5 @@
+//! Any folder of audio as a library.
+
+mod tags;
+
+pub use tags::TrackTags;
