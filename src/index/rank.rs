@@ -76,10 +76,6 @@ impl Best {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.heap.len()
-    }
-
     /// Best first.
     pub(super) fn into_sorted(self) -> Vec<Ranked> {
         // `Reverse` turns the heap's ascending order into ours.
