@@ -1,0 +1,222 @@
+//! Files with a size and a sum: written once and synced, or read and found to be the same.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::{super::IndexError, arrays::Number};
+
+/// Bytes hashed and converted at a time: enough to be quick, too little to matter. A multiple of
+/// every number's size.
+const CHUNK: usize = 1 << 20;
+
+/// A manifest or a pointer to one is small; what is larger is neither.
+const SMALL: u64 = 1 << 20;
+
+/// A file as the manifest knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileEntry {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// Writes array files into a directory.
+pub(super) struct Writer<'a> {
+    dir: &'a Path,
+    entries: Vec<FileEntry>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(dir: &'a Path) -> Self {
+        Self {
+            dir,
+            entries: Vec::new(),
+        }
+    }
+
+    pub(super) fn array<T: Number>(&mut self, name: &str, array: &[T]) -> Result<(), IndexError> {
+        let path = self.dir.join(name);
+        let mut hash = Sha256::new();
+        let mut write = || {
+            let mut file = File::create_new(&path)?;
+            let mut bytes = Vec::with_capacity(CHUNK);
+            for part in array.chunks(CHUNK / T::BYTES) {
+                bytes.clear();
+                part.iter().for_each(|number| number.write(&mut bytes));
+                hash.update(&bytes);
+                file.write_all(&bytes)?;
+            }
+            file.sync_all()
+        };
+        write().map_err(io(&path))?;
+        self.entries.push(FileEntry {
+            name: name.to_owned(),
+            bytes: size_of_val(array) as u64,
+            sha256: hex(&hash.finalize()),
+        });
+        Ok(())
+    }
+
+    pub(super) fn into_entries(self) -> Vec<FileEntry> {
+        self.entries
+    }
+}
+
+/// Reads array files that a manifest vouches for.
+pub(super) struct Reader<'a> {
+    dir: &'a Path,
+    entries: &'a [FileEntry],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(dir: &'a Path, entries: &'a [FileEntry]) -> Self {
+        Self { dir, entries }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(super) fn lists(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
+    /// The file's numbers, of which there must be `count`; any number of them if that is `None`.
+    pub(super) fn array<T: Number>(
+        &self,
+        name: &str,
+        count: Option<usize>,
+    ) -> Result<Vec<T>, IndexError> {
+        let path = self.path(name);
+        let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
+            return Err(IndexError::Missing { path });
+        };
+        let mut file = open(&path)?;
+        let found = file.metadata().map_err(io(&path))?.len();
+        let size_error = |expected| IndexError::WrongSize {
+            path: path.clone(),
+            expected,
+            found,
+        };
+        // The file is as long as the system says, so what it says is safe to make room for.
+        if found != entry.bytes {
+            return Err(size_error(entry.bytes));
+        }
+        let whole = found / T::BYTES as u64 * T::BYTES as u64;
+        let expected = count.map_or(whole, |count| count as u64 * T::BYTES as u64);
+        if found != expected {
+            return Err(size_error(expected));
+        }
+        let mut array = Vec::with_capacity(found as usize / T::BYTES);
+        let mut hash = Sha256::new();
+        let mut left = found as usize;
+        let mut bytes = vec![0; CHUNK.min(left)];
+        while left > 0 {
+            let part = &mut bytes[..CHUNK.min(left)];
+            file.read_exact(part).map_err(io(&path))?;
+            hash.update(&*part);
+            array.extend(part.chunks_exact(T::BYTES).map(T::read));
+            left -= part.len();
+        }
+        if hex(&hash.finalize()) != entry.sha256 {
+            return Err(IndexError::WrongHash { path });
+        }
+        Ok(array)
+    }
+}
+
+/// A small file's bytes and sum.
+pub(super) fn read_small(path: &Path) -> Result<(Vec<u8>, String), IndexError> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(SMALL)
+        .read_to_end(&mut bytes)
+        .map_err(io(path))?;
+    let sha256 = hex(&Sha256::digest(&bytes));
+    Ok((bytes, sha256))
+}
+
+/// Writes a JSON file, synced, and returns its sum.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<String, IndexError> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(|source| IndexError::Manifest {
+        path: path.to_owned(),
+        source,
+    })?;
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    };
+    write().map_err(io(path))?;
+    Ok(hex(&Sha256::digest(&bytes)))
+}
+
+/// A fresh directory inside `dir` that goes away again unless it is published.
+pub(super) fn staging(dir: &Path, prefix: &str) -> Result<TempDir, IndexError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    // Without this only its owner could read what is published; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(dir).map_err(io(dir))
+}
+
+/// Gives a written directory its name, durably.
+pub(super) fn publish(staging: TempDir, target: &Path) -> Result<(), IndexError> {
+    sync_dir(staging.path())?;
+    fs::rename(staging.path(), target).map_err(io(target))?;
+    // Under its old name there is nothing left to remove.
+    let _ = staging.keep();
+    target.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Replaces a JSON file in `dir` as a whole, durably.
+pub(super) fn replace_json(
+    dir: &Path,
+    name: &str,
+    prefix: &str,
+    value: &impl Serialize,
+) -> Result<(), IndexError> {
+    let staging = staging(dir, prefix)?;
+    let written = staging.path().join(name);
+    write_json(&written, value)?;
+    let target = dir.join(name);
+    fs::rename(&written, &target).map_err(io(&target))?;
+    sync_dir(dir)
+}
+
+/// A rename is durable once the directory that holds the name is.
+fn sync_dir(dir: &Path) -> Result<(), IndexError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io(dir))
+}
+
+fn open(path: &Path) -> Result<File, IndexError> {
+    File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => IndexError::Missing {
+            path: path.to_owned(),
+        },
+        _ => io(path)(source),
+    })
+}
+
+pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = path.to_owned();
+    |source| IndexError::Io { path, source }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
