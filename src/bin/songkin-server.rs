@@ -1,2 +1,9 @@
-//! stub
-fn main() {}
+//! Starts the server, nothing else: see `songkin::program`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    songkin::program::server(songkin::program::ServerCommand::parse())
+}

@@ -1,12 +1,9 @@
-//! stub
+//! Starts the worker, nothing else: see `songkin::program`.
+
 use std::process::ExitCode;
 
+use clap::Parser;
+
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    match (args.next().as_deref(), args.next()) {
-        (Some(songkin::audio::isolated::SUBCOMMAND), Some(task)) => {
-            songkin::audio::run_isolated_child(&task)
-        }
-        _ => ExitCode::SUCCESS,
-    }
+    songkin::program::worker(songkin::program::WorkerCommand::parse())
 }

@@ -1,0 +1,30 @@
+//! The demo: the clips that come with the project, ingested before the server answers.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use anyhow::bail;
+
+use super::{ConsoleProgress, Parts};
+use crate::ingest::IngestRequest;
+
+/// Ingests the demo's clips and builds their generation, or finds it done.
+pub(super) async fn prepare(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
+    if !dir.join("fma_metadata").is_dir() {
+        bail!(
+            "there is no demo catalogue in {}; start from the project's directory or name it with --demo-dir",
+            dir.display()
+        );
+    }
+    let _lock = parts.lock()?;
+    let (model, card) = parts.model()?;
+    let model = Arc::new(model);
+    let request = IngestRequest { dir: dir.to_path_buf(), subset: None, retry_bad: false };
+    let progress = ConsoleProgress::default();
+    parts.ingest(&model, &request, &progress, &Arc::new(AtomicBool::new(false))).await?;
+    progress.finish();
+    parts.build_and_activate(&model, card).await?;
+    Ok(())
+}

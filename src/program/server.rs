@@ -1,0 +1,210 @@
+//! `songkin-server`.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::{net::TcpListener, sync::Notify};
+
+use super::{CommonFlags, Parts, begin, demo, parts::or_cores, run};
+use crate::{
+    api::{self, App, Metrics, Spool},
+    audio::{isolated, run_isolated_child},
+    config::Settings,
+    generation::Generation,
+    model::describe_device,
+    recommend::{Current, RecommendSettings, Recommender},
+};
+
+/// Recommends music by how it sounds, over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "songkin-server", version)]
+pub struct ServerCommand {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    common: CommonFlags,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Serve the data directory (the default).
+    Serve,
+    /// Ingest the demo catalogue into data/demo, unless that is done, and serve it.
+    Demo {
+        /// Where the demo catalogue lies.
+        #[arg(long, default_value = "demo")]
+        demo_dir: PathBuf,
+    },
+    /// Decode one file in this process, within limits; started by the server itself.
+    #[command(name = isolated::SUBCOMMAND, hide = true)]
+    DecodeIsolated {
+        /// What to decode.
+        task: String,
+    },
+}
+
+/// Runs the command.
+#[must_use]
+pub fn server(command: ServerCommand) -> ExitCode {
+    if let Some(Action::DecodeIsolated { task }) = &command.action {
+        return run_isolated_child(task);
+    }
+    let mut settings = match begin(&command.common) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let demo_dir = match command.action {
+        Some(Action::Demo { demo_dir }) => {
+            if settings.data == crate::config::Data::default() {
+                settings.data.dir = settings.data.dir.join("demo");
+            }
+            Some(demo_dir)
+        }
+        _ => None,
+    };
+    run(serve(settings, demo_dir))
+}
+
+async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    // Before the long work: an address that is taken should be told at once.
+    let listen = settings.server.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let device_died = Arc::new(Notify::new());
+    let told = Arc::clone(&device_died);
+    let parts = Parts::open(settings, move || told.notify_one()).await?;
+    if let Some(dir) = demo_dir {
+        demo::prepare(&parts, &dir).await?;
+    }
+    let current = Arc::new(Current::default());
+    let app = Arc::new(app(&parts, &current)?);
+    let mut loaded = Loaded::default();
+    loaded.follow(&parts, &current).await;
+    let device = app.device;
+    tracing::info!(address = %listener.local_addr()?, device, "serving; /docs describes the API");
+
+    let reload_every = Duration::from_secs(parts.settings.server.reload_seconds);
+    let stop = Arc::new(Notify::new());
+    let server = api::serve(listener, app, {
+        let stop = Arc::clone(&stop);
+        async move { stop.notified().await }
+    });
+    let mut server = std::pin::pin!(server);
+    let mut failed = false;
+    let mut signal = std::pin::pin!(stop_signal());
+    loop {
+        tokio::select! {
+            ended = &mut server => {
+                ended?;
+                break;
+            }
+            () = &mut signal => {
+                stop.notify_one();
+                break;
+            }
+            () = device_died.notified() => {
+                failed = true;
+                stop.notify_one();
+                break;
+            }
+            () = tokio::time::sleep(reload_every) => loaded.follow(&parts, &current).await,
+        }
+    }
+    server.await?;
+    parts.catalog.close().await;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
+    let settings = &parts.settings;
+    let recommend = RecommendSettings {
+        max_query_seconds: settings.audio.max_query_seconds,
+        max_decodes: or_cores(settings.server.max_decodes),
+        max_waiting: settings.server.max_waiting,
+    };
+    let recommender = Recommender::new(
+        parts.catalog.clone(),
+        Arc::clone(&parts.batcher),
+        parts.decoder.clone(),
+        Arc::clone(current),
+        recommend,
+    );
+    let spool = Spool::open(parts.spool_dir(), settings.server.max_body_mib << 20)
+        .with_context(|| format!("cannot open the spool {}", parts.spool_dir().display()))?;
+    Ok(App {
+        settings: settings.clone(),
+        recommender,
+        spool,
+        metrics: Metrics::default(),
+        device: describe_device(parts.batcher.device()),
+    })
+}
+
+/// Which generation is loaded, and which could not be.
+#[derive(Default)]
+struct Loaded {
+    id: Option<String>,
+    refused: Option<String>,
+}
+
+impl Loaded {
+    /// Loads the active generation if it is another one. One that fails is told once and never
+    /// served; the former one stays.
+    async fn follow(&mut self, parts: &Parts, current: &Arc<Current>) {
+        let active = match parts.catalog.active_generation().await {
+            Ok(Some(active)) => active,
+            Ok(None) => return,
+            Err(error) => return tracing::error!(error = %error, "cannot look for the active generation"),
+        };
+        if self.id.as_ref() == Some(&active.id) || self.refused.as_ref() == Some(&active.id) {
+            return;
+        }
+        let dir = parts.store.path(&active.id);
+        let (batcher, current) = (Arc::clone(&parts.batcher), Arc::clone(current));
+        let outcome = tokio::task::spawn_blocking(move || {
+            let generation = Generation::load(&dir, &batcher)?;
+            let (tracks, model) = (generation.manifest.tracks, generation.manifest.model.clone());
+            // The former generation is dropped here, off the runtime, unless a request holds it.
+            drop(current.swap(Arc::new(generation)));
+            Ok::<_, crate::generation::GenerationError>((tracks, model))
+        })
+        .await;
+        match outcome {
+            Ok(Ok((tracks, model))) => {
+                tracing::info!(generation = active.id, tracks, model = model.name, trained = model.trained, "loaded");
+                self.id = Some(active.id);
+            }
+            Ok(Err(error)) => {
+                let error = anyhow::Error::new(error);
+                tracing::error!(generation = active.id, "cannot load the active generation: {error:#}");
+                self.refused = Some(active.id);
+            }
+            Err(error) => tracing::error!(error = %error, "loading a generation ended early"),
+        }
+    }
+}
+
+/// Completes when the process is asked to stop.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = interrupt => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot listen for SIGTERM");
+                let _ = interrupt.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = interrupt.await;
+    }
+}

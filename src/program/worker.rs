@@ -1,0 +1,179 @@
+//! `songkin-worker`.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::Context;
+use clap::Parser;
+
+use super::{CommonFlags, ConsoleProgress, Parts, begin, run, say};
+use crate::{
+    audio::{isolated, run_isolated_child},
+    catalog::Subset,
+    config::Settings,
+    ingest::{IngestReport, IngestRequest},
+};
+
+/// Fills the catalogue and builds what the server answers from.
+#[derive(Debug, Parser)]
+#[command(name = "songkin-worker", version)]
+pub struct WorkerCommand {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    common: CommonFlags,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Analyse the music in a directory, FMA layout or any folder, and put it into service.
+    Ingest {
+        /// The directory.
+        dir: PathBuf,
+        /// Of the FMA: only this subset and the smaller ones inside it.
+        #[arg(long, value_parser = subset)]
+        subset: Option<Subset>,
+        /// Try the files of the ledger of bad files again.
+        #[arg(long)]
+        retry_bad: bool,
+        /// Do not build and activate a generation afterwards.
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Build a generation of all tracks that the model has analysed, and activate it.
+    Build,
+    /// List the files that could not be analysed, with the reasons.
+    Ledger,
+    /// List the generations.
+    Generations,
+    /// Make a generation the one that answers; also the way back.
+    Activate {
+        /// Its id.
+        id: String,
+    },
+    /// Write the model that is configured as a directory that `transformers` reads.
+    ExportModel {
+        /// Where to; the directory is made.
+        dir: PathBuf,
+    },
+    /// Decode one file in this process, within limits; started by the worker itself.
+    #[command(name = isolated::SUBCOMMAND, hide = true)]
+    DecodeIsolated {
+        /// What to decode.
+        task: String,
+    },
+}
+
+fn subset(text: &str) -> Result<Subset, String> {
+    Subset::from_name(text).ok_or_else(|| "one of small, medium, large, full".to_owned())
+}
+
+/// Runs the command.
+#[must_use]
+pub fn worker(command: WorkerCommand) -> ExitCode {
+    if let Action::DecodeIsolated { task } = &command.action {
+        return run_isolated_child(task);
+    }
+    match begin(&command.common) {
+        Ok(settings) => run(work(settings, command.action)),
+        Err(code) => code,
+    }
+}
+
+async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
+    // Without its device a worker has nothing to do; what was recorded stays.
+    let parts = Parts::open(settings, || std::process::exit(1)).await?;
+    let code = match action {
+        Action::Ingest { dir, subset, retry_bad, no_build } => {
+            ingest(&parts, IngestRequest { dir, subset, retry_bad }, no_build).await?
+        }
+        Action::Build => {
+            let _lock = parts.lock()?;
+            build(&parts).await?;
+            ExitCode::SUCCESS
+        }
+        Action::Ledger => ledger(&parts).await?,
+        Action::Generations => generations(&parts).await?,
+        Action::Activate { id } => activate(&parts, &id).await?,
+        Action::ExportModel { dir } => {
+            parts.model()?.0.save(&dir)?;
+            ExitCode::SUCCESS
+        }
+        Action::DecodeIsolated { task } => run_isolated_child(&task),
+    };
+    parts.catalog.close().await;
+    Ok(code)
+}
+
+async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow::Result<ExitCode> {
+    let _lock = parts.lock()?;
+    let model = Arc::new(parts.model()?.0);
+    let progress = ConsoleProgress::default();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let interrupted = Arc::clone(&cancel);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.store(true, Ordering::SeqCst);
+        }
+    });
+    let report = parts.ingest(&model, &request, &progress, &cancel).await?;
+    progress.finish();
+    say(&summary(&report));
+    if report.cancelled {
+        say("cancelled; the same command goes on from here\n");
+        return Ok(ExitCode::from(130));
+    }
+    if !no_build {
+        build(parts).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(report: &IngestReport) -> String {
+    let IngestReport { found, unchanged, analysed, moved, duplicates, bad, vanished, .. } = report;
+    format!(
+        "{found} files found: {unchanged} unchanged, {analysed} analysed, {moved} moved, {duplicates} duplicates, \
+         {bad} bad; {vanished} vanished\n"
+    )
+}
+
+async fn build(parts: &Parts) -> anyhow::Result<()> {
+    let (model, card) = parts.model()?;
+    let (manifest, new) = parts.build_and_activate(&model, card).await?;
+    let state = if new { "activated" } else { "active already" };
+    say(&format!("generation {}: {} tracks, model {}, {state}\n", manifest.id, manifest.tracks, manifest.model.name));
+    Ok(())
+}
+
+async fn ledger(parts: &Parts) -> anyhow::Result<ExitCode> {
+    for bad in parts.catalog.bad_files().await? {
+        say(&format!("{}\t{}\t{}\n", bad.path.below(&bad.root).display(), bad.reason, bad.message));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn generations(parts: &Parts) -> anyhow::Result<ExitCode> {
+    for generation in parts.catalog.generations().await? {
+        let active = if generation.active { "\tactive" } else { "" };
+        say(&format!("{}\t{}{active}\n", generation.id, generation.state));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn activate(parts: &Parts, id: &str) -> anyhow::Result<ExitCode> {
+    let dir = parts.store.path(id);
+    let manifest = crate::generation::Manifest::read(&dir)
+        .with_context(|| format!("there is no generation {id}; `songkin-worker generations` lists them"))?;
+    tokio::task::block_in_place(|| manifest.verify(&dir))?;
+    let former = parts.catalog.active_generation().await?.map(|generation| generation.id);
+    let won = parts.catalog.activate(former.as_deref(), id).await?;
+    anyhow::ensure!(won, "another generation was activated meanwhile; run the command again");
+    say(&format!("generation {id} is active\n"));
+    Ok(ExitCode::SUCCESS)
+}
