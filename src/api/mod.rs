@@ -5,7 +5,7 @@ mod embeddings;
 mod health;
 mod info;
 mod metrics;
-mod openapi;
+pub mod openapi;
 mod params;
 mod problem;
 mod recommendations;

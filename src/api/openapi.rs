@@ -25,12 +25,13 @@ pub(super) async fn redirect() -> Redirect {
 }
 
 pub(super) async fn ui(uri: Uri, Path(file): Path<String>) -> Result<Response, Problem> {
-    match utoipa_swagger_ui::serve(&file, Arc::clone(&UI)) {
-        Ok(Some(file)) => {
+    // The error is not `Send`, so it must not live across the next await.
+    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&UI)).map_err(|error| Problem::internal(&*error))?;
+    match found {
+        Some(file) => {
             let media = HeaderValue::from_str(&file.content_type).map_err(|error| Problem::internal(&error))?;
             Ok(([(header::CONTENT_TYPE, media)], file.bytes.into_owned()).into_response())
         }
-        Ok(None) => Err(problem::no_such_route(uri).await),
-        Err(error) => Err(Problem::internal(&*error)),
+        None => Err(problem::no_such_route(uri).await),
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let page = app
         .recommender
         .catalog()
-        .search_tracks(words.as_deref(), cursor.as_deref(), limit.unwrap_or(DEFAULT_LIMIT))
+        .search_tracks(words.as_deref().unwrap_or_default(), cursor.as_deref(), limit.unwrap_or(DEFAULT_LIMIT))
         .await
         .map_err(|error| match error {
             CatalogError::BadCursor => {

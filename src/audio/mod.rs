@@ -14,6 +14,7 @@ mod config;
 mod decode;
 mod error;
 mod fbank;
+pub mod fingerprint;
 pub mod isolated;
 mod mel;
 mod resample;
@@ -31,3 +32,10 @@ pub use tags::Tags;
 
 /// Samples per second of every clip.
 pub const SAMPLE_RATE: u32 = 16_000;
+
+/// Seconds from one frame of a spectrogram to the next.
+pub const FRAME_SHIFT_SECONDS: f32 = 0.01;
+
+/// Version of everything between a file and the encoder that is code and not a setting: counted
+/// up when decoder, resampler, spectrogram or the cut into windows changes its numbers.
+pub const FRONT_END_VERSION: u32 = 1;

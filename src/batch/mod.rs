@@ -268,6 +268,12 @@ impl Batcher {
         Duration::from_micros(micros_a_window * waiting as u64).max(Duration::from_secs(1))
     }
 
+    /// Windows computed in one forward pass.
+    #[must_use]
+    pub fn max_batch(&self) -> usize {
+        self.shared.settings.max_batch.max(1)
+    }
+
     /// Whether the device thread runs.
     #[must_use]
     pub fn is_alive(&self) -> bool {

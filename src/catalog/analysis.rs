@@ -1,34 +1,7 @@
 //! What an extractor made of a track, and how it is stored: little-endian bytes.
 
-use std::fmt;
-
 use super::CatalogError;
 use crate::track::TrackId;
-
-/// Names an extractor by the hash of its weights and front-end settings; analyses of two
-/// extractors are never mixed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ExtractorId(String);
-
-impl ExtractorId {
-    /// Takes the hash text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The hash text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ExtractorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What an extractor made of one track.
 #[derive(Clone, Debug, PartialEq)]

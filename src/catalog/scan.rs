@@ -113,6 +113,20 @@ impl Catalog {
         }))
     }
 
+    /// A track's fingerprint; none where the extractor has not analysed the content of its file.
+    ///
+    /// # Errors
+    /// [`CatalogError::Database`], [`CatalogError::Damaged`].
+    pub async fn landmarks_of(
+        &self,
+        track: TrackId,
+        extractor: &ExtractorId,
+    ) -> Result<Option<TrackLandmarks>, CatalogError> {
+        let before = track.0.checked_sub(1).map(TrackId);
+        let page = self.landmarks_page(extractor, before, 1).await?;
+        Ok(page.into_iter().find(|found| found.id == track))
+    }
+
     /// At most `limit` fingerprints of analysed tracks with ids above `after`, by id.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ section! {
     /// The log.
     Log {
         format: LogFormat = LogFormat::Text,
-        filter: String = "info".to_owned(),
+        filter: String = "info,symphonia=error".to_owned(),
     }
 }
 
@@ -110,8 +110,6 @@ section! {
         max_query_seconds: f64 = 30.0,
         max_track_seconds: f64 = 1200.0,
         decode_seconds: u64 = 10,
-        isolated_cpu_seconds: u64 = 10,
-        isolated_memory_mib: u64 = 512,
     }
 }
 
@@ -156,8 +154,6 @@ pub const HELP: &[(&str, &str)] = &[
     ("audio.max_query_seconds", "how much of an uploaded clip is decoded and compared, seconds"),
     ("audio.max_track_seconds", "how much of a catalogue track is analysed, seconds"),
     ("audio.decode_seconds", "time that decoding one file may take, seconds"),
-    ("audio.isolated_cpu_seconds", "CPU time of the child process that reads M4A, seconds"),
-    ("audio.isolated_memory_mib", "memory of the child process that reads M4A, MiB"),
     ("search.default_k", "results when a request does not say how many"),
     ("search.max_k", "most results that a request may ask for"),
     ("search.exact_below", "up to this many allowed tracks the scan is exact; above, the graph is searched"),
@@ -189,8 +185,6 @@ impl Settings {
         check(seconds(self.audio.max_query_seconds), "audio.max_query_seconds", "has to be in 1..=36000");
         check(seconds(self.audio.max_track_seconds), "audio.max_track_seconds", "has to be in 1..=36000");
         check(self.audio.decode_seconds > 0, "audio.decode_seconds", "has to be positive");
-        check(self.audio.isolated_cpu_seconds > 0, "audio.isolated_cpu_seconds", "has to be positive");
-        check(self.audio.isolated_memory_mib >= 64, "audio.isolated_memory_mib", "has to be at least 64");
         check((1..=10_000).contains(&self.search.max_k), "search.max_k", "has to be in 1..=10000");
         check((1..=self.search.max_k).contains(&self.search.default_k), "search.default_k", "has to be in 1..=search.max_k");
         check(self.search.ef_search > 0, "search.ef_search", "has to be positive");

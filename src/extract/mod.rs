@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    audio::{AudioError, Fbank, FRAME_SECONDS, fingerprint::{self, Landmark}},
+    audio::{AudioError, Fbank, FRAME_SHIFT_SECONDS},
     batch::{BatchError, Batcher},
     model::{EncodeWindows, ModelDir, ModelError, mean_embedding},
     track::ExtractorId,
@@ -99,7 +99,7 @@ impl Extractor {
         let starts = spectrogram.windows(self.max_length);
         Ok(Prepared {
             windows: starts.iter().map(|at| spectrogram.window(at.start_frame, self.max_length)).collect(),
-            start_seconds: starts.iter().map(|at| at.start_frame as f32 * FRAME_SECONDS).collect(),
+            start_seconds: starts.iter().map(|at| at.start_frame as f32 * FRAME_SHIFT_SECONDS).collect(),
         })
     }
 
@@ -132,10 +132,4 @@ impl Extractor {
     fn embedded(windows: Vec<Vec<f32>>, start_seconds: Vec<f32>) -> Result<Embedded, ExtractError> {
         Ok(Embedded { embedding: mean_embedding(&windows)?, windows, start_seconds })
     }
-}
-
-/// Landmarks of a catalogue track's clip.
-#[must_use]
-pub fn landmarks(clip: &[f32]) -> Vec<Landmark> {
-    fingerprint::landmarks(clip)
 }

@@ -21,6 +21,7 @@ mod exact;
 mod filter;
 mod graph;
 mod kernel;
+pub mod landmarks;
 mod oracle;
 mod planner;
 mod rank;

@@ -24,7 +24,7 @@ pub use progress::{Outcome, Progress};
 use crate::{
     audio::Decoder,
     batch::Batcher,
-    catalog::{Catalog, CatalogError, Recorded, Subset, fma::FmaError},
+    catalog::{Catalog, CatalogError, Recorded, Subset},
     extract::Extractor,
 };
 use library::Library;
@@ -45,19 +45,8 @@ pub enum IngestError {
     /// There is no audio in the directory.
     #[error("no audio files in {}", .0.display())]
     NoAudio(PathBuf),
-    /// A subset was asked for, but the directory is a plain folder.
-    #[error("--subset needs the FMA layout, and {} has none: {source}", path.display())]
-    SubsetOfFolder {
-        /// The directory.
-        path: PathBuf,
-        /// What is missing from the layout.
-        source: FmaError,
-    },
-    /// The FMA's metadata cannot be used.
-    #[error("the metadata of the FMA cannot be used")]
-    Fma(#[from] FmaError),
-    /// The catalogue failed.
-    #[error("the catalogue failed")]
+    /// The catalogue failed, or the FMA's layout or metadata cannot be used.
+    #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The device stopped: nothing more can be analysed.
     #[error("the encoder stopped")]
@@ -163,7 +152,7 @@ impl Ingest {
         report.unchanged = report.found - todo.len();
 
         progress.phase("tracks", todo.len() as u64);
-        let worker = Worker::new(self, id, library.root.clone(), library.described.clone());
+        let worker = Worker::new(self, id, library.root.clone(), library.described);
         let mut findings = worker.start(todo, self.settings.threads, cancel)?;
         while let Some((file, finding)) = findings.recv().await {
             let outcome = self.record(id, &file, finding, &mut report).await?;

@@ -18,7 +18,8 @@ use crate::{
     batch::Batcher,
     catalog::{
         Analysis, AudioFile, BadReason, Catalog, CatalogError, ContentHash, FileStamp, FoundFile, LibraryId, LocalTrack,
-        Placement, Subject, TrackTags, Windows,
+        folder::TrackTags,
+        Placement, Subject, Windows,
     },
     extract::{ExtractError, Extractor},
     track::TrackId,
@@ -177,7 +178,7 @@ fn track_tags(tags: Tags) -> TrackTags {
         genres: tags.genres,
         year: tags.year.map(i32::from),
         licence: tags.licence.or(tags.copyright),
-        url: tags.url,
+        attribution_url: tags.url,
     }
 }
 

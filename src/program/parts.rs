@@ -172,12 +172,7 @@ fn decoder(settings: &Settings) -> anyhow::Result<Decoder> {
         deadline: Duration::from_secs(audio.decode_seconds),
         ..DecodeLimits::default()
     };
-    let isolated = IsolatedCommand {
-        cpu_seconds: audio.isolated_cpu_seconds,
-        memory_bytes: audio.isolated_memory_mib << 20,
-        ..IsolatedCommand::current_program()?
-    };
-    Ok(Decoder::new(limits, Some(isolated)))
+    Ok(Decoder::new(limits, Some(IsolatedCommand::current_program()?)))
 }
 
 /// A number of threads, 0 being one a core.

@@ -46,8 +46,8 @@ impl FilterRequest {
         if !self.exclude_artists.is_empty() {
             let mut ids = Vec::new();
             for value in &self.exclude_artists {
-                let found = catalog.resolve_artist(value).await?;
-                ids.extend(known(found, "exclude_artist", "artist", value)?);
+                let found = catalog.resolve_artists(value).await?;
+                ids.extend(known(found.iter().map(|artist| artist.id).collect(), "exclude_artist", "artist", value)?);
             }
             parts.push(Filter::Not(Box::new(Filter::In(Field::Artist, ids))));
         }
@@ -55,7 +55,7 @@ impl FilterRequest {
             let mut ids = Vec::new();
             for value in &self.licences {
                 let found = catalog.resolve_licence(value).await?;
-                ids.extend(known(found, "licence", "licence", value)?);
+                ids.extend(known(found.iter().map(|licence| licence.row).collect(), "licence", "licence", value)?);
             }
             parts.push(Filter::In(Field::Licence, ids));
         }
@@ -70,7 +70,7 @@ async fn genres(catalog: &Catalog, parameter: &'static str, values: &[String]) -
     let mut ids = Vec::new();
     for value in values {
         let found = catalog.resolve_genre(value).await?;
-        ids.extend(known(found, parameter, "genre", value)?);
+        ids.extend(known(found.iter().map(|genre| genre.id).collect(), parameter, "genre", value)?);
     }
     Ok(ids)
 }

@@ -16,9 +16,9 @@ pub use filter::FilterRequest;
 pub use query::{Clip, ClipSource};
 
 use crate::{
-    audio::{AudioError, Decoder},
+    audio::{AudioError, Decoder, fingerprint::Landmark},
     batch::{BatchError, Batcher},
-    catalog::{Catalog, CatalogError, Track},
+    catalog::{Catalog, CatalogError, Track, TrackLandmarks},
     extract::{Embedded, ExtractError},
     generation::Generation,
     index::{Effort, Filter, IndexError, Plan, Query, VectorRead},
@@ -80,6 +80,11 @@ impl From<ExtractError> for RecommendError {
             other => Self::Extract(other),
         }
     }
+}
+
+/// A stored fingerprint as the landmark index takes it.
+fn landmarks(stored: &TrackLandmarks) -> Vec<Landmark> {
+    stored.landmarks.iter().map(|&(hash, frame)| Landmark { hash, frame }).collect()
 }
 
 /// How answers are bounded.
@@ -251,7 +256,7 @@ impl Recommender {
         let (start_seconds, windows) =
             windows.iter().flat_map(|windows| windows.iter()).map(|(at, vector)| (at, vector.to_vec())).unzip();
         let same = match self.catalog.landmarks_of(id, extractor).await? {
-            Some(own) => rank::same_recordings(&generation, &own),
+            Some(own) => rank::same_recordings(&generation, &landmarks(&own)),
             None => Vec::new(),
         };
         let query = Embedded { embedding: item.vector, windows, start_seconds };

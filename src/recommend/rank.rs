@@ -34,9 +34,9 @@ pub(super) fn same_recordings(generation: &Generation, landmarks: &[Landmark]) -
         .map(|found| SameRecording {
             id: found.id,
             passage: Passage {
-                query_seconds: found.query_start_seconds,
-                track_seconds: found.query_start_seconds + found.offset_seconds,
-                length_seconds: found.query_end_seconds - found.query_start_seconds,
+                query_seconds: found.query_seconds.start,
+                track_seconds: found.query_seconds.start + found.offset_seconds,
+                length_seconds: found.query_seconds.end - found.query_seconds.start,
             },
         })
         .collect()
@@ -126,7 +126,7 @@ mod tests {
                 Item { id: TrackId(id), vector: vec![angle.cos(), angle.sin()], fields: artist.into_iter().collect() }
             })
             .collect();
-        let index = OracleIndex::new(2).unwrap();
+        let index = OracleIndex::new(2);
         crate::index::VectorWrite::upsert(&index, &items).unwrap();
         index
     }

@@ -44,6 +44,14 @@ impl IsolatedCommand {
     }
 }
 
+impl IsolatedError {
+    /// Whether the file is at fault, and not the machine that the child runs on.
+    #[must_use]
+    pub fn is_about_the_file(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Limits { .. })
+    }
+}
+
 /// What went wrong with the child itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
