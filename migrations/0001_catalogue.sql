@@ -36,6 +36,8 @@ CREATE TABLE tracks (
     id               INTEGER PRIMARY KEY,
     source           TEXT NOT NULL CHECK (source IN ('fma', 'folder')),
     title            TEXT NOT NULL,
+    -- `title` folded, for ordering search results.
+    key              TEXT NOT NULL,
     artist_id        INTEGER REFERENCES artists (id),
     album_id         INTEGER REFERENCES albums (id),
     top_genre_id     INTEGER REFERENCES genres (id),

@@ -152,13 +152,14 @@ pub(super) async fn upsert_track(
         .as_ref()
         .and_then(|licence| licence.port_url.as_deref());
     sqlx::query(
-        "INSERT INTO tracks (id, source, title, artist_id, album_id, top_genre_id, licence_id,
+        "INSERT INTO tracks (id, source, title, key, artist_id, album_id, top_genre_id, licence_id,
                              licence_url, attribution_url, duration_seconds, year, released_on,
                              split, subset, bit_rate)
-         VALUES (?, ?, ?, (SELECT id FROM artists WHERE id = ?), (SELECT id FROM albums WHERE id = ?),
+         VALUES (?, ?, ?, ?, (SELECT id FROM artists WHERE id = ?), (SELECT id FROM albums WHERE id = ?),
                  (SELECT id FROM genres WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE
-         SET source = excluded.source, title = excluded.title, artist_id = excluded.artist_id,
+         SET source = excluded.source, title = excluded.title, key = excluded.key,
+             artist_id = excluded.artist_id,
              album_id = excluded.album_id, top_genre_id = excluded.top_genre_id,
              licence_id = excluded.licence_id, licence_url = excluded.licence_url,
              attribution_url = excluded.attribution_url,
@@ -169,6 +170,7 @@ pub(super) async fn upsert_track(
     .bind(track.id.0)
     .bind(source.as_str())
     .bind(&track.title)
+    .bind(fold(&track.title))
     .bind(track.artist_id)
     .bind(track.album_id)
     .bind(track.top_genre_id)

@@ -13,7 +13,8 @@ const MAX_PAGE: usize = 1_000;
 
 impl Catalog {
     /// Searches the available tracks for all words of `query`, the last of which may be half
-    /// typed; without words, lists them all. The first sixteen words count.
+    /// typed; an empty query lists them all. The first sixteen words count; a page holds 1 to
+    /// 1,000 tracks whatever `limit` says.
     ///
     /// Tracks whose title is the query come first, then those whose title begins with it, then
     /// the rest; by id within each. The order of two tracks depends on nothing but them, so that
@@ -63,8 +64,8 @@ impl Catalog {
     ) -> Result<Vec<Cursor>, CatalogError> {
         Ok(sqlx::query_as(
             "SELECT class, id FROM (
-                 SELECT CASE WHEN lower(t.title) = ?2 THEN 0
-                             WHEN substr(lower(t.title), 1, length(?2)) = ?2 THEN 1
+                 SELECT CASE WHEN t.key = ?2 THEN 0
+                             WHEN substr(t.key, 1, length(?2)) = ?2 THEN 1
                              ELSE 2 END AS class, t.id
                  FROM track_search s
                  JOIN tracks t ON t.id = s.rowid

@@ -146,19 +146,17 @@ async fn connect_readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
 }
 
 async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), CatalogError> {
-    // One transaction around check and migrations: two processes that open a new catalogue at
-    // once must not both create its tables.
-    let mut tx = writer.begin_with("BEGIN EXCLUSIVE").await?;
-    let found = schema_version(&mut *tx).await?;
-    refuse_newer(path, found)?;
-    if found < known_version() {
-        MIGRATOR
-            .run(&mut *tx)
-            .await
-            .map_err(CatalogError::Migrate)?;
+    let version = async || schema_version(&mut *writer.acquire().await?).await;
+    loop {
+        let found = version().await?;
+        refuse_newer(path, found)?;
+        match MIGRATOR.run(writer).await {
+            Ok(()) => return Ok(()),
+            // Another process that opened the same catalogue was faster; look again.
+            Err(_) if version().await? > found => {}
+            Err(error) => return Err(CatalogError::Migrate(error)),
+        }
     }
-    tx.commit().await?;
-    Ok(())
 }
 
 fn refuse_newer(path: &Path, found: i64) -> Result<(), CatalogError> {

@@ -18,7 +18,8 @@ use crate::{
 pub enum LayoutFault {
     /// There is no metadata.
     #[error(
-        "expected fma_metadata/tracks.csv in it or beside it, or tracks.csv in it, and found none"
+        "expected fma_metadata/tracks.csv in it, tracks.csv in it, or NNN/NNNNNN.mp3 \
+         (000/000002.mp3) in it and fma_metadata/tracks.csv beside it"
     )]
     NoMetadata,
     /// There is metadata and no audio.
@@ -60,38 +61,41 @@ impl Layout {
     /// Finds the dataset in `directory`, which may be the directory above metadata and audio, one
     /// of the two, or both in one.
     ///
-    /// Where several directories hold audio, the one named after `subset` is taken
+    /// The paths of the answer are canonical. Where several directories hold audio, the one named after `subset` is taken
     /// (`fma_medium`), else the next larger one that is there, else the largest.
     ///
     /// # Errors
     /// [`CatalogError::Layout`] says what was found and what was expected,
     /// [`CatalogError::Io`] where a directory cannot be read.
     pub fn detect(directory: &Path, subset: Subset) -> Result<Self, CatalogError> {
+        let directory = &fs::canonicalize(directory).map_err(|e| io_error(directory, e))?;
         let fault = |fault| CatalogError::Layout {
-            path: directory.to_owned(),
+            path: directory.clone(),
             fault,
         };
-        let above = directory
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+        let audio_here = holds_audio(directory)?;
+        // Metadata beside a directory without the layout's audio does not make it the dataset's.
+        let above = directory.parent();
         let candidates = [
             Some(directory.join("fma_metadata")),
-            Some(directory.to_owned()),
-            above.map(|above| above.join("fma_metadata")),
+            Some(directory.clone()),
+            above
+                .filter(|_| audio_here)
+                .map(|above| above.join("fma_metadata")),
         ];
         let metadata = candidates
             .into_iter()
             .flatten()
             .find(|candidate| candidate.join("tracks.csv").is_file())
             .ok_or_else(|| fault(LayoutFault::NoMetadata))?;
-        if holds_audio(directory)? {
+        if audio_here {
             return Ok(Self {
                 metadata,
-                audio: directory.to_owned(),
+                audio: directory.clone(),
             });
         }
         // Given the metadata directory itself, the audio lies beside it.
-        let beside = if metadata == directory {
+        let beside = if metadata == *directory {
             above.unwrap_or(directory)
         } else {
             directory
@@ -104,7 +108,7 @@ impl Layout {
         }
         let looked_in = || LayoutFault::NoAudio {
             metadata: metadata.clone(),
-            looked_in: beside.to_owned(),
+            looked_in: beside.to_path_buf(),
         };
         let audio = match found.as_slice() {
             [] => return Err(fault(looked_in())),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    fault::{FaultReason, Faults},
+    fault::{Fault, FaultReason, Faults},
     python,
     table::{Column, Row, Table},
 };
@@ -69,14 +69,29 @@ fn read_genres(path: &Path, faults: &mut Faults) -> Result<Vec<GenreRecord>, Cat
         let parent_id = row.integer(Some(parent)).filter(|parent| *parent > 0);
         genres.insert(
             id,
-            GenreRecord {
-                id,
-                title,
-                parent_id,
-            },
+            (
+                row.line(),
+                GenreRecord {
+                    id,
+                    title,
+                    parent_id,
+                },
+            ),
         );
     }
-    Ok(genres.into_values().collect())
+    // Only now is it known which parents there are.
+    let known: HashSet<i64> = genres.keys().copied().collect();
+    for (line, genre) in genres.values_mut() {
+        if let Some(id) = genre.parent_id.take_if(|parent| !known.contains(parent)) {
+            faults.push(Fault {
+                file: "genres.csv",
+                line: *line,
+                column: Some("parent".to_owned()),
+                reason: FaultReason::UnknownGenre(id.to_string()),
+            });
+        }
+    }
+    Ok(genres.into_values().map(|(_, genre)| genre).collect())
 }
 
 /// The columns of `tracks.csv` that are read.

@@ -156,6 +156,11 @@ impl Table {
 }
 
 impl Row<'_> {
+    /// The line on which the row begins.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
     /// The field's text, trimmed; none where it is empty or the table has no such column.
     pub(super) fn text(&mut self, column: Option<Column>) -> Option<String> {
         let column = column?;

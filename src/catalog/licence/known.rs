@@ -237,7 +237,7 @@ const KNOWN: &[Known] = &[
         id: "LicenseRef-All-Rights-Reserved",
         name: "All rights reserved",
         url: None,
-        spellings: &["all rights reserved", "copyright", "proprietary"],
+        spellings: &["all rights reserved"],
     },
 ];
 
