@@ -5,7 +5,11 @@
 //! a point: 500 equal vectors in an HNSW graph link to nothing but each other and hide what is
 //! around them.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    ops::Range,
+};
 
 use super::{Field, Filter, IndexError, Item, bitmap::Bitmap};
 use crate::track::TrackId;
@@ -52,12 +56,11 @@ impl Rows {
             field_values: Vec::new(),
         };
         let mut vectors = Vec::new();
-        let mut known = HashMap::<Vec<u32>, u32>::new();
+        let mut known = HashMap::<Bits<'a>, u32>::new();
         for item in items {
             debug_assert!(rows.ids.last().is_none_or(|&last| last < item.id));
             let next = known.len() as u32;
-            let bits = item.vector.iter().map(|x| x.to_bits()).collect();
-            let point = *known.entry(bits).or_insert_with(|| {
+            let point = *known.entry(Bits(&item.vector)).or_insert_with(|| {
                 vectors.extend_from_slice(&item.vector);
                 next
             });
@@ -190,6 +193,29 @@ impl Inverted {
             .map(|list| size_of_val(&list[..]))
             .sum();
         postings + size_of_val(&self.point_offsets[..]) + size_of_val(&self.point_rows[..])
+    }
+}
+
+/// A vector as a key: equal if all bits are.
+struct Bits<'a>(&'a [f32]);
+
+impl Bits<'_> {
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|x| x.to_bits())
+    }
+}
+
+impl PartialEq for Bits<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Bits<'_> {}
+
+impl Hash for Bits<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.iter().for_each(|bits| state.write_u32(bits));
     }
 }
 

@@ -166,3 +166,92 @@ impl Lists {
         Graph { layers, entry }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const DIMENSION: usize = 48;
+
+    fn unit_vectors(count: usize) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut vectors: Vec<f32> = (0..count * DIMENSION)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        for vector in vectors.chunks_exact_mut(DIMENSION) {
+            let length = kernel::dot(vector, vector).sqrt();
+            vector.iter_mut().for_each(|x| *x /= length);
+        }
+        vectors
+    }
+
+    /// Rounding takes `1 - v·v` below 0 for many unit vectors, and `hnsw_rs` panics on that.
+    #[test]
+    fn no_distance_is_negative() {
+        let distance = CosineDistance { arch: Arch::new() };
+        let vectors = unit_vectors(300);
+        let vectors = || vectors.chunks_exact(DIMENSION);
+        assert!(vectors().any(|v| 1.0 - kernel::dot(v, v) < 0.0));
+        assert!(vectors().all(|v| distance.eval(v, v) >= 0.0));
+    }
+
+    fn reached(graph: &Graph) -> usize {
+        let entry = graph.layers[graph.layers.len() - 1].point(graph.entry);
+        let mut seen = vec![false; graph.layers[0].offsets.len() - 1];
+        seen[entry as usize] = true;
+        let mut open = vec![entry];
+        let mut count = 0;
+        while let Some(point) = open.pop() {
+            count += 1;
+            for &link in graph.layers[0].links_of(point) {
+                if !std::mem::replace(&mut seen[link as usize], true) {
+                    open.push(link);
+                }
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn every_point_can_be_reached() {
+        let vectors = unit_vectors(3000);
+        for order in [BuildOrder::Serial, BuildOrder::Parallel] {
+            // Few links and candidates: many lists overflow, many points lose their last link.
+            let settings = GraphSettings {
+                connections: 4,
+                ef_construction: 8,
+                order,
+            };
+            let graph = Graph::build(&vectors, DIMENSION, &settings);
+            assert_eq!(reached(&graph), 3000, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn lost_points_are_linked_to_their_nearest_reached_one() {
+        // 3 knows a reached point, 4 knows only 3, 5 knows nobody.
+        let mut links = vec![vec![1], vec![2], vec![0], vec![4, 2, 1], vec![3], vec![]];
+        reach_all(&mut links, 0);
+        assert_eq!(
+            links,
+            [
+                vec![1, 5],
+                vec![2],
+                vec![0, 3],
+                vec![4, 2, 1],
+                vec![3],
+                vec![0]
+            ]
+        );
+    }
+
+    #[test]
+    fn one_point_is_a_graph() {
+        let graph = Graph::build(&unit_vectors(1), DIMENSION, &GraphSettings::default());
+        assert_eq!(reached(&graph), 1);
+        assert_eq!(graph.links(), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! The graph: good enough, found by the planner, and none of the known traps.
+
+use songkin::index::{Answer, BuildOrder, EmbeddedIndex, Engine, Reason};
+
+use super::*;
+
+const K: usize = 10;
+
+/// The share of true nearest tracks that come back, over some queries near the data; and the answers.
+fn recall(index: &EmbeddedIndex, items: &[Item], filter: &Filter) -> (f64, Vec<Answer>) {
+    let oracle = oracle(items);
+    let queries: Vec<Query> = clustered(1500, 1)
+        .iter()
+        .step_by(30)
+        .zip(clustered(50, 77))
+        .map(|(near, away)| {
+            let vector = near
+                .vector
+                .iter()
+                .zip(&away.vector)
+                .map(|(n, a)| n + 0.3 * a)
+                .collect();
+            Query {
+                filter: filter.clone(),
+                ..query(&unit(vector), K)
+            }
+        })
+        .collect();
+    let answers = index.search_batch(&queries).unwrap();
+    let truths = oracle.search_batch(&queries).unwrap();
+    let (mut found, mut wanted) = (0, 0);
+    for (answer, truth) in answers.iter().zip(&truths) {
+        found += truth
+            .hits
+            .iter()
+            .filter(|hit| answer.hits.contains(hit))
+            .count();
+        wanted += truth.hits.len();
+    }
+    (found as f64 / wanted as f64, answers)
+}
+
+#[test]
+fn finds_nearly_all_in_either_build_order() {
+    let items = clustered(4000, 1);
+    let mut settings = graph_settings();
+    for order in [BuildOrder::Serial, BuildOrder::Parallel] {
+        settings.graph.order = order;
+        let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
+        let (recall, answers) = recall(&index, &items, &Filter::All);
+        assert!(recall >= 0.95, "{order:?}: {recall}");
+        let by_graph = answers
+            .iter()
+            .filter(|a| a.plan.engine == Engine::Graph)
+            .count();
+        assert!(by_graph > 45, "only {by_graph} of 50 came from the graph");
+    }
+}
+
+#[test]
+fn walks_past_filter_and_tombstones() {
+    let items = clustered(4000, 1);
+    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let dead: Vec<TrackId> = items.iter().step_by(4).map(|item| item.id).collect();
+    index.delete(&dead).unwrap();
+    let alive: Vec<Item> = items
+        .iter()
+        .filter(|item| !dead.contains(&item.id))
+        .cloned()
+        .collect();
+    let filter = Filter::Not(Box::new(Filter::In(Field::Genre, vec![0, 1])));
+    let (recall, answers) = recall(&index, &alive, &filter);
+    assert!(recall >= 0.95, "{recall}");
+    assert!(answers.iter().all(|answer| answer.hits.len() == K));
+    assert!(
+        answers
+            .iter()
+            .any(|answer| answer.plan.engine == Engine::Graph)
+    );
+    let hits = || answers.iter().flat_map(|answer| &answer.hits);
+    assert!(hits().all(|hit| !dead.contains(&hit.id)));
+    assert!(hits().all(|hit| hit.id.0 % 7 > 1));
+}
+
+#[test]
+fn serial_builds_are_the_same_to_the_bit() {
+    let items = clustered(1500, 8);
+    let mut settings = graph_settings();
+    settings.graph.order = BuildOrder::Serial;
+    let bytes = || {
+        let dir = tempfile::tempdir().unwrap();
+        EmbeddedIndex::create(dir.path(), &items, DIMENSION, settings).unwrap();
+        let snapshot = dir.path().join("0000000001");
+        (
+            std::fs::read(snapshot.join("graph.u32")).unwrap(),
+            std::fs::read(snapshot.join("manifest.json")).unwrap(),
+        )
+    };
+    let (first, second) = (bytes(), bytes());
+    assert!(first.0.len() > 4 * 1500);
+    assert!(first == second);
+}
+
+/// In an HNSW graph 500 equal points link to each other only and cut off what is behind them.
+#[test]
+fn duplicates_hide_nobody() {
+    let mut items = clustered(1500, 6);
+    let crowd = items[700].vector.clone();
+    items.extend((0..500).map(|i| item(100_000 + i, crowd.clone())));
+    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    assert_eq!(index.stats().unwrap().points, 1500);
+    for item in &items[..1500] {
+        let first = ids(&index, &query(&item.vector, 1));
+        assert_eq!(first, [item.id.0]);
+    }
+    // The crowd comes back by rising id, after the track that has the lowest.
+    let found = ids(&index, &query(&crowd, 20));
+    let want: Vec<u32> = [items[700].id.0]
+        .into_iter()
+        .chain(100_000..100_019)
+        .collect();
+    assert_eq!(found, want);
+}
+
+/// A filter that leaves one track in a hundred must not cost more than no filter, nor lose hits.
+#[test]
+fn a_narrow_filter_is_scanned() {
+    let items = clustered(4000, 1);
+    let settings = Settings {
+        exact_up_to: 400,
+        ..graph_settings()
+    };
+    let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
+    let oracle = oracle(&items);
+    let narrow = Filter::In(Field::Artist, vec![7, 13]);
+    for item in items.iter().step_by(100) {
+        let query = Query {
+            filter: narrow.clone(),
+            ..query(&item.vector, K)
+        };
+        let answer = index.search(&query).unwrap();
+        assert_eq!(answer.plan.reason, Reason::FewAllowed);
+        assert_eq!(answer.hits, oracle.search(&query).unwrap().hits);
+    }
+    assert_eq!(
+        index
+            .search(&query(&items[0].vector, K))
+            .unwrap()
+            .plan
+            .reason,
+        Reason::ManyAllowed
+    );
+}
+
+/// Everything near the query is filtered out: the walk spends its budget, and the scan answers.
+#[test]
+fn falls_back_to_the_scan() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let (here, there) = (random_unit(rng), random_unit(rng));
+    let around = |centre: &[f32], rng: &mut ChaCha8Rng| {
+        let noise = random_unit(rng);
+        unit(
+            centre
+                .iter()
+                .zip(&noise)
+                .map(|(c, n)| c + 0.3 * n)
+                .collect(),
+        )
+    };
+    let items: Vec<Item> = (0..3000u32)
+        .map(|id| item(id, around(if id < 2500 { &here } else { &there }, rng)))
+        .collect();
+    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let query = Query {
+        filter: Filter::Range {
+            field: Field::Track,
+            min: Some(2500),
+            max: None,
+        },
+        effort: Effort::Planned {
+            ef_search: Some(20),
+        },
+        ..query(&here, K)
+    };
+    let answer = index.search(&query).unwrap();
+    assert_eq!(answer.plan.reason, Reason::GraphFellShort);
+    assert_eq!(answer.plan.engine, Engine::Exact);
+    assert_eq!(answer.hits, oracle(&items).search(&query).unwrap().hits);
+}
+
+#[test]
+fn more_effort_is_taken_from_the_query() {
+    let items = clustered(4000, 1);
+    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let with = |effort| {
+        index
+            .search(&Query {
+                effort,
+                ..query(&items[0].vector, K)
+            })
+            .unwrap()
+            .plan
+    };
+    let wide = with(Effort::Planned {
+        ef_search: Some(3000),
+    });
+    assert_eq!(wide.reason, Reason::ManyWanted);
+    assert_eq!(with(Effort::Exact).reason, Reason::Requested);
+    assert_eq!(with(Effort::default()).engine, Engine::Graph);
+}
