@@ -79,6 +79,10 @@ pub(in crate::audio) fn decode_packets(
                 if let Flow::Stop = damage.add(Corruption::Codec(error)) {
                     break;
                 }
+                if let Some(buffer) = track.restart_on(&packet)? {
+                    damage.forgive();
+                    clip.push(start_seconds, &buffer)?;
+                }
             }
         }
     }
@@ -146,6 +150,12 @@ impl Damage {
         } else {
             Flow::Continue
         }
+    }
+
+    /// The packet that was added last turned out to be good.
+    fn forgive(&mut self) {
+        self.packets -= 1;
+        self.last = None;
     }
 }
 
@@ -242,6 +252,26 @@ impl ActiveTrack {
             packet.block_dur()
         };
         self.ticks = self.ticks.saturating_add(duration.get());
+    }
+
+    /// Tries a packet that could not be decoded with a fresh decoder, and keeps that one where the packet
+    /// begins another kind of stream: symphonia's MPEG decoder refuses all frames whose channels or rate
+    /// differ from the first one's, as they do in files that were joined.
+    fn restart_on(
+        &mut self,
+        packet: &Packet,
+    ) -> Result<Option<GenericAudioBufferRef<'_>>, AudioError> {
+        let options = AudioDecoderOptions::default().gapless(self.gapless);
+        let before = self.decoder.last_decoded().spec().clone();
+        let mut fresh = codecs()
+            .make_audio_decoder(&self.params, &options)
+            .map_err(|error| AudioError::Corrupt(Corruption::Codec(error)))?;
+        match fresh.decode(packet) {
+            Ok(buffer) if buffer.frames() > 0 && *buffer.spec() != before => {}
+            _ => return Ok(None),
+        }
+        self.decoder = fresh;
+        Ok(Some(self.decoder.last_decoded()))
     }
 
     fn source_info(&self, container: Container, sample_rate: u32, channels: usize) -> SourceInfo {
