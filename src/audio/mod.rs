@@ -31,3 +31,19 @@ pub use tags::Tags;
 
 /// Samples per second of every clip.
 pub const SAMPLE_RATE: u32 = 16_000;
+
+/// No sample of a clip is larger than this, in either direction.
+///
+/// Full scale is 1, but a lossy codec swings past it wherever the music was mastered up to it: 7 of 100
+/// real MP3s do, by up to a third at low bit rates. Cutting them at 1 would be heard, and would part
+/// from the reference. Damaged packets decode to anything up to 5.7e8, and are cut here.
+pub const MAX_SAMPLE: f32 = 2.0;
+
+/// A sample that every later step can live with: not NaN, within [`MAX_SAMPLE`].
+fn scrub(sample: f32) -> f32 {
+    if sample.is_nan() {
+        0.0
+    } else {
+        sample.clamp(-MAX_SAMPLE, MAX_SAMPLE)
+    }
+}

@@ -14,7 +14,7 @@ use super::{
     IsolatedCommand, IsolatedError,
     protocol::{Answer, Task},
 };
-use crate::audio::{AudioError, DecodeLimits, Decoded, SAMPLE_RATE, Tags};
+use crate::audio::{AudioError, DecodeLimits, Decoded, MAX_SAMPLE, SAMPLE_RATE, Tags};
 
 /// Longest first line of an answer.
 const MAX_LINE_BYTES: u64 = 256 << 10;
@@ -52,7 +52,9 @@ pub(in crate::audio) fn decode(
                 .iter()
                 .map(|&bytes| f32::from_le_bytes(bytes))
                 .collect();
-            let sound = clip.iter().all(|sample| (-1.0..=1.0).contains(sample));
+            let sound = clip
+                .iter()
+                .all(|sample| (-MAX_SAMPLE..=MAX_SAMPLE).contains(sample));
             if clip.len() != samples || clip.is_empty() || !sound {
                 return Err(IsolatedError::Answer.into());
             }

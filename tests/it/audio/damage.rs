@@ -1,6 +1,6 @@
 //! Damaged files, and headers that lie.
 
-use songkin::audio::{AudioError, Corruption, Found};
+use songkin::audio::{AudioError, Corruption, Found, MAX_SAMPLE};
 
 use super::{
     decode, decoder, excerpt, ffmpeg,
@@ -115,20 +115,21 @@ fn samples_that_are_none_are_scrubbed() {
     samples[1_002] = f32::NEG_INFINITY;
     samples[1_003] = 5.7e8;
     samples[1_004] = -4e4;
+    samples[1_005] = 1.3;
     let decoded = decode(Wav::of_floats(1, 16_000, &samples)).unwrap();
-    assert_eq!(decoded.clip[1_000..1_005], [0.0, 1.0, -1.0, 1.0, -1.0]);
-    // Around a full-scale edge a resampler swings past full scale.
+    assert_eq!(decoded.clip[1_000..1_006], [0.0, 2.0, -2.0, 2.0, -2.0, 1.3]);
+    // Around an edge a resampler swings past its input.
     let square: Vec<f32> = (0..44_100)
-        .map(|i| if i % 100 < 50 { 1.0 } else { -1.0 })
+        .map(|i| if i % 100 < 50 { 9.0 } else { -9.0 })
         .collect();
     let decoded = decode(Wav::of_floats(1, 44_100, &square)).unwrap();
     assert!(
         decoded
             .clip
             .iter()
-            .all(|sample| (-1.0..=1.0).contains(sample))
+            .all(|sample| (-MAX_SAMPLE..=MAX_SAMPLE).contains(sample))
     );
-    assert!(decoded.clip.contains(&1.0));
+    assert!(decoded.clip.contains(&MAX_SAMPLE));
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn a_truncated_file_gives_what_is_there() {
         let length = seconds(&decoded);
         assert!((1.0..3.5).contains(&length), "{extension}: {length} s");
         let tone = strength(&decoded.clip[2_000..14_000], 440.0);
-        assert!((tone - 0.25).abs() < 0.01, "{extension}: {tone}");
+        assert!((tone - 0.25).abs() < 0.02, "{extension}: {tone}");
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 const FORMATS: [(&str, &[&str], &str, &str); 12] = [
     ("mp3", &["-b:a", "128k"], "mp3", "mp3"),
     ("mp3", &["-q:a", "2"], "mp3", "mp3"),
-    ("mp2", &["-b:a", "192k"], "mp2", "mp2"),
+    ("mp2", &["-b:a", "160k"], "mp2", "mp2"),
     ("wav", &["-c:a", "pcm_s16le"], "wav", "pcm_s16le"),
     ("wav", &["-c:a", "pcm_u8"], "wav", "pcm_u8"),
     ("wav", &["-c:a", "pcm_s24le"], "wav", "pcm_s24le"),
@@ -55,7 +55,7 @@ fn every_format_gives_the_sine_that_went_in() {
 
         let middle = &decoded.clip[16_000..32_000];
         let tone = strength(middle, 440.0);
-        assert!((tone - 0.25).abs() < 0.01, "{case}: strength {tone}");
+        assert!((tone - 0.25).abs() < 0.02, "{case}: strength {tone}");
         let noise = (rms(middle).powi(2) - tone.powi(2) / 2.0).max(0.0).sqrt();
         assert!(noise < 0.01, "{case}: {noise} besides the sine");
     }

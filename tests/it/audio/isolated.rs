@@ -183,7 +183,7 @@ fn an_answer_is_not_believed() {
     let clip = |samples: u32, bytes: &str| {
         format!(r#"printf '{{"answer":"clip","samples":{samples},{source}\n{bytes}'"#)
     };
-    // Half of full scale is 0x3f000000; 2.0 is 0x40000000; NaN is 0x7fc00000.
+    // 0.5 is 0x3f000000; 4.0 is 0x40800000; NaN is 0x7fc00000.
     let honest = decode_with_child(&clip(1, r"\000\000\000\077")).unwrap();
     assert_eq!(honest.clip, [0.5]);
     for script in [
@@ -191,7 +191,7 @@ fn an_answer_is_not_believed() {
         "echo hello".to_owned(),
         clip(2, r"\000\000\000\077"),
         clip(1, r"\000\000\000\077\000"),
-        clip(1, r"\000\000\000\100"),
+        clip(1, r"\000\000\200\100"),
         clip(1, r"\000\000\300\177"),
         clip(0, ""),
         r#"echo '{"answer":"tags","tags":{}}'"#.to_owned(),

@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use songkin::audio::{DecodeLimits, Decoder, Excerpt};
+use songkin::audio::{DecodeLimits, Decoder, Excerpt, IsolatedCommand, MAX_SAMPLE};
 
 use super::noise_file;
 
@@ -106,7 +106,7 @@ fn check(bytes: Vec<u8>, excerpt: Excerpt) -> Result<(), TestCaseError> {
         ..DecodeLimits::default()
     };
     // A mutation that makes an MP4 of it gets no child.
-    let no_child = songkin::audio::IsolatedCommand {
+    let no_child = IsolatedCommand {
         program: "/nonexistent".into(),
         args: Vec::new(),
     };
@@ -121,7 +121,7 @@ fn check(bytes: Vec<u8>, excerpt: Excerpt) -> Result<(), TestCaseError> {
             let sound = decoded
                 .clip
                 .iter()
-                .all(|sample| (-1.0..=1.0).contains(sample));
+                .all(|sample| (-MAX_SAMPLE..=MAX_SAMPLE).contains(sample));
             prop_assert!(sound, "a sample out of range");
         }
         Err(error) => prop_assert!(!error.to_string().is_empty()),
