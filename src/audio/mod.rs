@@ -39,3 +39,19 @@ pub const FRAME_SHIFT_SECONDS: f32 = 0.01;
 /// Version of everything between a file and the encoder that is code and not a setting: counted
 /// up when decoder, resampler, spectrogram or the cut into windows changes its numbers.
 pub const FRONT_END_VERSION: u32 = 1;
+
+/// No sample of a clip is larger than this, in either direction.
+///
+/// Full scale is 1, but a lossy codec swings past it wherever the music was mastered up to it: 7 of 100
+/// real MP3s do, by up to a third at low bit rates. Cutting them at 1 would be heard, and would part
+/// from the reference. Damaged packets decode to anything up to 5.7e8, and are cut here.
+pub const MAX_SAMPLE: f32 = 2.0;
+
+/// A sample that every later step can live with: not NaN, within [`MAX_SAMPLE`].
+fn scrub(sample: f32) -> f32 {
+    if sample.is_nan() {
+        0.0
+    } else {
+        sample.clamp(-MAX_SAMPLE, MAX_SAMPLE)
+    }
+}

@@ -7,30 +7,31 @@
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
-use super::SAMPLE_RATE;
+use super::{SAMPLE_RATE, scrub};
 
 /// Samples of a block at [`BLOCK_RATE`]: 20 ms.
 const BLOCK: u64 = 882;
 /// The rate for which [`BLOCK`] was chosen; other rates get blocks of the same duration.
 const BLOCK_RATE: u64 = 44_100;
-/// Longest output block, in samples, of a ratio that is taken as it is.
+/// Longest input block, in samples, of a ratio that is taken as it is.
 ///
-/// A ratio such as 16,000 / 383,987 has no common divisor: its block, and so its FFT, would be a whole
-/// second long (2 s of planning). Such a ratio is replaced by the nearest one with a shorter block.
-const MAX_RATIO_OUT: u64 = 1_000;
+/// A rate such as 383,987 Hz has no divisor in common with 16,000: its block, and so its FFT, would be a
+/// whole second of that rate (2 s of planning). Such a ratio is replaced by the nearest one with a
+/// shorter block. Rates up to this number are exact.
+const MAX_BLOCK_IN: u64 = 48_000;
 
 /// The ratio `16,000 / rate` as (output, input) samples of the shortest common block, exact where the
 /// block is short enough, else the nearest such ratio.
 ///
-/// The nearest ratio (by continued fractions) is off by less than one in a million for every rate from
-/// 4 kHz to 384 kHz: 0.6 ms over ten minutes, a thousandth of a cent.
+/// The nearest ratio (by continued fractions) is off by less than 12 in a million for every rate from
+/// 4 kHz to 384 kHz: a fiftieth of a cent, 7 ms over ten minutes.
 fn ratio(rate: u32) -> (u64, u64) {
     let (mut numerator, mut denominator) = (u64::from(SAMPLE_RATE), u64::from(rate.max(1)));
     let (mut before, mut best) = ((0, 1), (1, 0));
     while denominator != 0 {
         let whole = numerator / denominator;
         let next = (whole * best.0 + before.0, whole * best.1 + before.1);
-        if next.0 > MAX_RATIO_OUT {
+        if next.1 > MAX_BLOCK_IN {
             return nearest_between(before, best, rate);
         }
         (before, best) = (best, next);
@@ -39,18 +40,21 @@ fn ratio(rate: u32) -> (u64, u64) {
     best
 }
 
-/// The best of the fractions between two convergents whose block is short enough.
+/// The better one of the last convergent and the last fraction towards the next one whose block is short
+/// enough.
 fn nearest_between(before: (u64, u64), best: (u64, u64), rate: u32) -> (u64, u64) {
-    let steps = (MAX_RATIO_OUT - before.0) / best.0.max(1);
+    let steps = (MAX_BLOCK_IN - before.1) / best.1.max(1);
     let between = (steps * best.0 + before.0, steps * best.1 + before.1);
-    let error = |(out, input): (u64, u64)| {
-        (out as f64 / input as f64 * f64::from(rate) / f64::from(SAMPLE_RATE) - 1.0).abs()
-    };
-    if best.1 != 0 && error(best) <= error(between) {
+    if error(best, rate) <= error(between, rate) {
         best
     } else {
         between
     }
+}
+
+/// How far a ratio is from `16,000 / rate`, relative to it.
+fn error((out, input): (u64, u64), rate: u32) -> f64 {
+    (out as f64 * f64::from(rate) / (input as f64 * f64::from(SAMPLE_RATE)) - 1.0).abs()
 }
 
 /// Takes samples at one rate, gives the clip at 16 kHz.
@@ -89,16 +93,16 @@ impl Resampler {
         }
     }
 
-    /// The clip: `round(n * 16000 / rate)` samples for `n` that were pushed, within [-1, 1], without
-    /// the filter's delay.
+    /// The clip: `round(n * 16000 / rate)` samples for `n` that were pushed, without the filter's
+    /// delay, none beyond [`MAX_SAMPLE`](super::MAX_SAMPLE).
     pub(super) fn finish(mut self) -> Vec<f32> {
         if let Some(mut engine) = self.engine.take() {
             let exact = self.samples_in as f64 * f64::from(SAMPLE_RATE) / f64::from(self.rate);
             engine.flush(&mut self.clip, exact.round() as usize);
         }
-        // Around a full-scale edge the filter swings past full scale.
+        // Around an edge the filter swings past its input.
         for sample in &mut self.clip {
-            *sample = sample.clamp(-1.0, 1.0);
+            *sample = scrub(*sample);
         }
         self.clip
     }
@@ -156,7 +160,8 @@ fn resample_block(fft: &mut Fft<f32>, block: &[f32], clip: &mut Vec<f32>) {
         .expect("both buffers have the block's size");
 }
 
-/// Resamples mono samples from `rate` hertz to a clip of `round(n * 16000 / rate)` samples in [-1, 1].
+/// Resamples mono samples from `rate` hertz to a clip of `round(n * 16000 / rate)` samples, none beyond
+/// [`MAX_SAMPLE`](super::MAX_SAMPLE).
 #[must_use]
 pub fn resample(samples: &[f32], rate: u32) -> Vec<f32> {
     let capacity = samples.len() as f64 * f64::from(SAMPLE_RATE) / f64::from(rate.max(1));
@@ -187,15 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn every_ratio_is_short_and_within_a_millionth() {
+    fn every_ratio_has_a_short_block_and_is_near() {
         for rate in 4_000..=384_000 {
-            let (out, input) = ratio(rate);
+            let ratio @ (out, input) = ratio(rate);
+            assert!((1..=4 * MAX_BLOCK_IN).contains(&out), "{rate} Hz: {out}");
+            assert!((1..=MAX_BLOCK_IN).contains(&input), "{rate} Hz: {input}");
+            let allowed = if u64::from(rate) <= MAX_BLOCK_IN {
+                1e-12
+            } else {
+                12e-6
+            };
             assert!(
-                out <= MAX_RATIO_OUT && input <= 24 * MAX_RATIO_OUT + 24,
-                "{rate} Hz: {input}"
+                error(ratio, rate) < allowed,
+                "{rate} Hz: {}",
+                error(ratio, rate)
             );
-            let error = out as f64 / input as f64 * f64::from(rate) / 16_000.0 - 1.0;
-            assert!(error.abs() < 1e-6, "{rate} Hz: {error}");
         }
     }
 

@@ -129,7 +129,7 @@ impl Tags {
             T::Url(value) | T::UrlSource(value) | T::UrlOfficial(value) | T::UrlArtist(value) => {
                 fill(&mut self.url, value);
             }
-            T::Comment(value) => fill(&mut self.comment, value),
+            T::Comment(value) | T::Description(value) => fill(&mut self.comment, value),
             _ => {}
         }
     }

@@ -8,3 +8,4 @@ mod fingerprint;
 mod index;
 mod ingest;
 mod model;
+mod support;

@@ -110,7 +110,7 @@ pub struct SourceInfo {
 /// A clip and where it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// Mono samples at 16 kHz, each in [-1, 1].
+    /// Mono samples at 16 kHz, none beyond [`MAX_SAMPLE`](super::MAX_SAMPLE).
     pub clip: Vec<f32>,
     /// What the file was.
     pub source: SourceInfo,

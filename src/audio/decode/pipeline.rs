@@ -15,7 +15,9 @@ use symphonia::core::{
 };
 
 use super::{Container, DecodeLimits, Decoded, Excerpt, Found, SourceInfo, formats::codecs};
-use crate::audio::{AudioError, Corruption, LimitExceeded, SAMPLE_RATE, resample::Resampler};
+use crate::audio::{
+    AudioError, Corruption, LimitExceeded, SAMPLE_RATE, resample::Resampler, scrub,
+};
 
 /// Audio before the excerpt that is decoded and dropped, so that the decoder's state is right.
 ///
@@ -57,7 +59,7 @@ pub(in crate::audio) fn decode_packets(
                     clip.truncated = true;
                     break;
                 }
-                track = next.starting_at(track.seconds());
+                track = next.starting_at(track.end_seconds);
                 continue;
             }
             Err(error) => match damage.add(Corruption::Container(error)) {
@@ -68,9 +70,8 @@ pub(in crate::audio) fn decode_packets(
         if packet.track_id != track.id {
             continue;
         }
-        let start_seconds = track.seconds();
-        track.advance(&packet);
-        if track.seconds() < excerpt.offset_seconds - PREROLL_SECONDS {
+        let start_seconds = track.advance(&packet);
+        if track.end_seconds < excerpt.offset_seconds - PREROLL_SECONDS {
             continue;
         }
         match track.decoder.decode(&packet) {
@@ -79,13 +80,17 @@ pub(in crate::audio) fn decode_packets(
                 if let Flow::Stop = damage.add(Corruption::Codec(error)) {
                     break;
                 }
+                if let Some(buffer) = track.restart_on(&packet)? {
+                    damage.forgive();
+                    clip.push(start_seconds, &buffer)?;
+                }
             }
         }
     }
 
     let (truncated, channels) = (clip.truncated, clip.channels);
     let Some((rate, samples)) = clip.finish() else {
-        return Err(no_samples(damage, excerpt, track.seconds()));
+        return Err(no_samples(damage, excerpt, track.end_seconds));
     };
     let source = track.source_info(container, rate, channels);
     Ok(Decoded {
@@ -147,6 +152,12 @@ impl Damage {
             Flow::Continue
         }
     }
+
+    /// The packet that was added last turned out to be good.
+    fn forgive(&mut self) {
+        self.packets -= 1;
+        self.last = None;
+    }
 }
 
 /// The track that is decoded, its decoder, and how far it has been read.
@@ -157,10 +168,13 @@ struct ActiveTrack {
     time_base: Option<TimeBase>,
     duration_seconds: Option<f64>,
     end_trim: Option<EndTrim>,
-    /// Where the track's first packet lies.
+    /// Time stamp of the track's first sample, in its time base: not 0 in a recording of a live stream.
+    start_ts: i64,
+    /// Where the track's first sample lies.
+    base_seconds: f64,
+    /// Start and end of the packet that was read last.
     start_seconds: f64,
-    /// Duration of the packets that were read, in the track's time base.
-    ticks: u64,
+    end_seconds: f64,
     gapless: bool,
 }
 
@@ -204,10 +218,6 @@ impl ActiveTrack {
                     Error::Unsupported(_) => unknown(),
                     other => AudioError::Corrupt(Corruption::Codec(other)),
                 })?;
-        let delay_seconds = match (track.delay, params.sample_rate) {
-            (Some(delay), Some(rate)) if !gapless => f64::from(delay) / f64::from(rate),
-            _ => 0.0,
-        };
         Ok(Self {
             id: track.id,
             params: params.clone(),
@@ -215,33 +225,57 @@ impl ActiveTrack {
             time_base: track.time_base,
             duration_seconds: duration_seconds(track),
             end_trim: if gapless { None } else { EndTrim::of(track) },
-            start_seconds: -delay_seconds,
-            ticks: 0,
+            // Negative where the encoder's delay comes first; 0 is the first real sample then.
+            start_ts: track.start_ts.get().max(0),
+            base_seconds: 0.0,
+            start_seconds: f64::NEG_INFINITY,
+            end_seconds: 0.0,
             gapless,
         })
     }
 
     fn starting_at(mut self, seconds: f64) -> Self {
-        self.start_seconds += seconds;
+        self.base_seconds = seconds;
+        self.end_seconds = seconds;
         self
     }
 
-    /// Where the next packet begins. 0 is the first sample behind the encoder's delay.
-    fn seconds(&self) -> f64 {
-        let Some(base) = self.time_base else {
-            return self.start_seconds;
+    /// Where the samples of a packet begin, in seconds. 0 is the first sample behind the encoder's delay.
+    ///
+    /// Damaged time stamps never lead backwards.
+    fn advance(&mut self, packet: &Packet) -> f64 {
+        let tick = self.time_base.map_or(0.0, |base| {
+            f64::from(base.numer.get()) / f64::from(base.denom.get())
+        });
+        let trimmed = if self.gapless {
+            packet.trim_start.get()
+        } else {
+            0
         };
-        let tick = f64::from(base.numer.get()) / f64::from(base.denom.get());
-        self.start_seconds + self.ticks as f64 * tick
+        let ticks = packet.pts.get().saturating_sub(self.start_ts) as f64 + trimmed as f64;
+        self.start_seconds = self.start_seconds.max(self.base_seconds + ticks * tick);
+        self.end_seconds = self.start_seconds + packet.dur.get() as f64 * tick;
+        self.start_seconds
     }
 
-    fn advance(&mut self, packet: &Packet) {
-        let duration = if self.gapless {
-            packet.dur
-        } else {
-            packet.block_dur()
-        };
-        self.ticks = self.ticks.saturating_add(duration.get());
+    /// Tries a packet that could not be decoded with a fresh decoder, and keeps that one where the packet
+    /// begins another kind of stream: symphonia's MPEG decoder refuses all frames whose channels or rate
+    /// differ from the first one's, as they do in files that were joined.
+    fn restart_on(
+        &mut self,
+        packet: &Packet,
+    ) -> Result<Option<GenericAudioBufferRef<'_>>, AudioError> {
+        let options = AudioDecoderOptions::default().gapless(self.gapless);
+        let before = self.decoder.last_decoded().spec().clone();
+        let mut fresh = codecs()
+            .make_audio_decoder(&self.params, &options)
+            .map_err(|error| AudioError::Corrupt(Corruption::Codec(error)))?;
+        match fresh.decode(packet) {
+            Ok(buffer) if buffer.frames() > 0 && *buffer.spec() != before => {}
+            _ => return Ok(None),
+        }
+        self.decoder = fresh;
+        Ok(Some(self.decoder.last_decoded()))
     }
 
     fn source_info(&self, container: Container, sample_rate: u32, channels: usize) -> SourceInfo {
@@ -413,29 +447,24 @@ impl Output {
     }
 }
 
-/// Mean of the channels, within [-1, 1]. Damaged packets may decode to 5.7e8, infinity or NaN.
+/// Mean of the channels, scrubbed.
 fn mix_down(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
     let scale = 1.0 / channels as f32;
-    let scrub = |sample: f32| {
-        if sample.is_nan() {
-            0.0
-        } else {
-            sample.clamp(-1.0, 1.0)
-        }
-    };
     mono.clear();
     match channels {
-        1 => mono.extend(interleaved.iter().map(|&sample| scrub(sample))),
-        2 => mono.extend(
-            interleaved
-                .chunks_exact(2)
-                .map(|frame| scrub((frame[0] + frame[1]) * scale)),
-        ),
-        _ => mono.extend(
-            interleaved
-                .chunks_exact(channels)
-                .map(|frame| scrub(frame.iter().sum::<f32>() * scale)),
-        ),
+        1 => mono.extend(interleaved.iter().copied().map(scrub)),
+        2 => {
+            let frames = interleaved.as_chunks().0;
+            mono.extend(
+                frames
+                    .iter()
+                    .map(|[left, right]| scrub((left + right) * scale)),
+            );
+        }
+        _ => {
+            let frames = interleaved.chunks_exact(channels);
+            mono.extend(frames.map(|frame| scrub(frame.iter().sum::<f32>() * scale)));
+        }
     }
 }
 
@@ -445,20 +474,17 @@ mod tests {
 
     #[test]
     fn mixing_down_scrubs_what_is_no_sample() {
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
         let mut mono = Vec::new();
         mix_down(
-            &[0.5, -0.25, f32::NAN, 0.0, 5.7e8, 1.0, f32::INFINITY, 0.0],
+            &[0.5, -0.25, nan, 0.0, 5.7e8, 1.0, infinity, 0.0],
             2,
             &mut mono,
         );
-        assert_eq!(mono, [0.125, 0.0, 1.0, 1.0]);
-        mix_down(
-            &[f32::INFINITY, f32::NEG_INFINITY, 0.0, -9.0, 0.0, 0.0],
-            3,
-            &mut mono,
-        );
-        assert_eq!(mono, [0.0, -1.0]);
-        mix_down(&[f32::NAN, f32::NEG_INFINITY, 0.25], 1, &mut mono);
-        assert_eq!(mono, [0.0, -1.0, 0.25]);
+        assert_eq!(mono, [0.125, 0.0, 2.0, 2.0]);
+        mix_down(&[infinity, -infinity, 0.0, -9.0, 0.0, 0.0], 3, &mut mono);
+        assert_eq!(mono, [0.0, -2.0]);
+        mix_down(&[nan, -infinity, 1.25], 1, &mut mono);
+        assert_eq!(mono, [0.0, -2.0, 1.25]);
     }
 }

@@ -14,17 +14,16 @@ use super::{
     IsolatedCommand, IsolatedError,
     protocol::{Answer, Task},
 };
-use crate::audio::{AudioError, DecodeLimits, Decoded, SAMPLE_RATE, Tags};
+use crate::audio::{AudioError, DecodeLimits, Decoded, MAX_SAMPLE, SAMPLE_RATE, Tags};
 
 /// Longest first line of an answer.
 const MAX_LINE_BYTES: u64 = 256 << 10;
 /// Wall time that the child gets beyond its CPU time, to start and to answer.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Signals of POSIX, as Linux numbers them on all its usual platforms.
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
-const SIGSEGV: i32 = 11;
 const SIGXCPU: i32 = 24;
 
 /// Decodes an MP4 file in a child.
@@ -53,7 +52,9 @@ pub(in crate::audio) fn decode(
                 .iter()
                 .map(|&bytes| f32::from_le_bytes(bytes))
                 .collect();
-            let sound = clip.iter().all(|sample| (-1.0..=1.0).contains(sample));
+            let sound = clip
+                .iter()
+                .all(|sample| (-MAX_SAMPLE..=MAX_SAMPLE).contains(sample));
             if clip.len() != samples || clip.is_empty() || !sound {
                 return Err(IsolatedError::Answer.into());
             }
@@ -148,8 +149,8 @@ fn check(status: ExitStatus) -> Result<(), IsolatedError> {
         None => Err(IsolatedError::Answer),
         // SIGKILL comes from the hard CPU limit, when SIGXCPU did not end the process.
         Some(SIGXCPU | SIGKILL) => Err(IsolatedError::CpuLimit),
-        // Rust aborts where an allocation fails; a stack that cannot grow is a segmentation fault.
-        Some(SIGABRT | SIGSEGV) => Err(IsolatedError::MemoryLimit),
+        // Rust aborts where an allocation fails.
+        Some(SIGABRT) => Err(IsolatedError::MemoryLimit),
         Some(signal) => Err(IsolatedError::Signal { signal }),
     }
 }

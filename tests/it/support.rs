@@ -1,0 +1,29 @@
+//! What tests of several parts need.
+
+use std::{ffi::OsStr, fs, process::Command};
+
+/// What `ffmpeg` makes of these arguments (inputs, codecs, options), as a file that ends in `extension`.
+///
+/// Panics where ffmpeg is missing or fails.
+pub(crate) fn ffmpeg<S: AsRef<OsStr>>(extension: &str, args: &[S]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out").with_extension(extension);
+    let result = Command::new("ffmpeg")
+        .args([
+            "-hide_banner",
+            "-loglevel",
+            "error",
+            "-nostdin",
+            "-bitexact",
+        ])
+        .args(args)
+        .arg(&output)
+        .output()
+        .expect("ffmpeg cannot be started: install ffmpeg, scripts/test does");
+    assert!(
+        result.status.success(),
+        "ffmpeg: {}",
+        String::from_utf8_lossy(&result.stderr)
+    );
+    fs::read(output).unwrap()
+}
