@@ -18,11 +18,18 @@ pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     if wanted.is_empty() || brings(&request, wanted) {
         return next.run(request).await;
     }
-    Problem::with(Kind::Unauthorized, "send the header `Authorization: Bearer` with the access token").into_response()
+    Problem::with(
+        Kind::Unauthorized,
+        "send the header `Authorization: Bearer` with the access token",
+    )
+    .into_response()
 }
 
 fn brings(request: &Request, wanted: &str) -> bool {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let Some((scheme, token)) = given.and_then(|value| value.split_once(' ')) else {
         return false;
     };

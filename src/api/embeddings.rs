@@ -27,15 +27,26 @@ pub(super) struct Window {
     embedding: Vec<f32>,
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Json<Answer>, Problem> {
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<Answer>, Problem> {
     let (upload, mut params) = upload::receive(&app, request).await?;
     let offset_seconds = params.offset_seconds();
     params.finish()?;
-    let heard = app.recommender.hear(upload.source(), offset_seconds).await?;
-    let windows = heard.embedded.start_seconds.iter().zip(heard.embedded.windows).map(|(start, embedding)| Window {
-        start_seconds: f64::from(*start) + offset_seconds,
-        embedding,
-    });
+    let heard = app
+        .recommender
+        .hear(upload.source(), offset_seconds)
+        .await?;
+    let windows = heard
+        .embedded
+        .start_seconds
+        .iter()
+        .zip(heard.embedded.windows)
+        .map(|(start, embedding)| Window {
+            start_seconds: f64::from(*start) + offset_seconds,
+            embedding,
+        });
     Ok(Json(Answer {
         generation: heard.generation.manifest.id.clone(),
         dimension: heard.embedded.embedding.len(),

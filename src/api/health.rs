@@ -29,7 +29,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         return Problem::with(Kind::NotReady, "the device thread has stopped").into_response();
     }
     match app.recommender.generation() {
-        Ok(generation) => Json(Ready { generation: generation.manifest.id.clone() }).into_response(),
+        Ok(generation) => Json(Ready {
+            generation: generation.manifest.id.clone(),
+        })
+        .into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
 }

@@ -6,7 +6,9 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{App, Problem};
-use crate::{catalog::Statistics, generation::ModelCard, recommend::RecommendError, track::ExtractorId};
+use crate::{
+    catalog::Statistics, generation::ModelCard, recommend::RecommendError, track::ExtractorId,
+};
 
 /// The server.
 #[derive(Serialize)]
@@ -39,12 +41,27 @@ struct Limits {
     max_k: usize,
 }
 
-const FORMATS: &[&str] = &["mp3", "mp2", "wav", "flac", "ogg vorbis", "aac (adts)", "m4a"];
+const FORMATS: &[&str] = &[
+    "mp3",
+    "mp2",
+    "wav",
+    "flac",
+    "ogg vorbis",
+    "aac (adts)",
+    "m4a",
+];
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<Info>, Problem> {
     let generation = app.recommender.generation().ok();
-    let extractor = generation.as_ref().map(|generation| &generation.manifest.extractor);
-    let catalogue = app.recommender.catalog().statistics(extractor).await.map_err(RecommendError::from)?;
+    let extractor = generation
+        .as_ref()
+        .map(|generation| &generation.manifest.extractor);
+    let catalogue = app
+        .recommender
+        .catalog()
+        .statistics(extractor)
+        .await
+        .map_err(RecommendError::from)?;
     let settings = &app.settings;
     Ok(Json(Info {
         name: env!("CARGO_PKG_NAME"),

@@ -34,7 +34,9 @@ struct GenerationLabels {
 }
 
 /// Upper bounds of the latency buckets, seconds.
-const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// All counters of the server.
 pub struct Metrics {
@@ -67,16 +69,56 @@ impl Default for Metrics {
             generation: Family::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("http_requests", "Requests answered", metrics.requests.clone());
-        registry.register("http_request_seconds", "Time to the answer's head", metrics.seconds.clone());
-        registry.register("device_batches", "Forward passes since the start", metrics.batches.clone());
-        registry.register("device_windows", "Windows computed since the start", metrics.windows.clone());
-        registry.register("device_busy_seconds", "Time in forward passes since the start", metrics.busy_seconds.clone());
-        registry.register("device_waiting_windows", "Windows that wait for the device", metrics.waiting.clone());
-        registry.register("device_abandoned", "Requests dropped because their caller had gone", metrics.abandoned.clone());
-        registry.register("device_refused", "Requests refused because the queue was full", metrics.refused.clone());
-        registry.register("index_tracks", "Tracks that can be found", metrics.tracks.clone());
-        registry.register("generation_info", "The loaded generation", metrics.generation.clone());
+        registry.register(
+            "http_requests",
+            "Requests answered",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "http_request_seconds",
+            "Time to the answer's head",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "device_batches",
+            "Forward passes since the start",
+            metrics.batches.clone(),
+        );
+        registry.register(
+            "device_windows",
+            "Windows computed since the start",
+            metrics.windows.clone(),
+        );
+        registry.register(
+            "device_busy_seconds",
+            "Time in forward passes since the start",
+            metrics.busy_seconds.clone(),
+        );
+        registry.register(
+            "device_waiting_windows",
+            "Windows that wait for the device",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "device_abandoned",
+            "Requests dropped because their caller had gone",
+            metrics.abandoned.clone(),
+        );
+        registry.register(
+            "device_refused",
+            "Requests refused because the queue was full",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "index_tracks",
+            "Tracks that can be found",
+            metrics.tracks.clone(),
+        );
+        registry.register(
+            "generation_info",
+            "The loaded generation",
+            metrics.generation.clone(),
+        );
         metrics
     }
 }
@@ -86,18 +128,33 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let started = Instant::now();
     let method = request.method().as_str().to_owned();
     // Unmatched paths share one label: a label a path would let anyone grow the server's memory.
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str)
+        .to_owned();
     let response = next.run(request).await;
-    let labels = RequestLabels { method: known_method(&method), route, status: response.status().as_u16() };
+    let labels = RequestLabels {
+        method: known_method(&method),
+        route,
+        status: response.status().as_u16(),
+    };
     app.metrics.requests.get_or_create(&labels).inc();
-    app.metrics.seconds.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+    app.metrics
+        .seconds
+        .get_or_create(&labels)
+        .observe(started.elapsed().as_secs_f64());
     response
 }
 
 /// Methods are free text in HTTP: those that no route knows share one label.
 fn known_method(method: &str) -> String {
     let known = ["GET", "HEAD", "POST", "OPTIONS"].contains(&method);
-    if known { method.to_owned() } else { "other".to_owned() }
+    if known {
+        method.to_owned()
+    } else {
+        "other".to_owned()
+    }
 }
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Problem> {
@@ -109,10 +166,16 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Proble
     set(&metrics.waiting, stats.waiting as u64);
     set(&metrics.abandoned, stats.abandoned);
     set(&metrics.refused, stats.refused);
-    metrics.busy_seconds.set(Duration::from_micros(stats.busy_micros).as_secs_f64());
+    metrics
+        .busy_seconds
+        .set(Duration::from_micros(stats.busy_micros).as_secs_f64());
     metrics.generation.clear();
     if let Ok(generation) = app.recommender.generation() {
-        let tracks = generation.index.stats().map_err(|error| Problem::internal(&error))?.tracks;
+        let tracks = generation
+            .index
+            .stats()
+            .map_err(|error| Problem::internal(&error))?
+            .tracks;
         set(&metrics.tracks, tracks as u64);
         let labels = GenerationLabels {
             generation: generation.manifest.id.clone(),
@@ -122,6 +185,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Proble
     }
     let mut text = String::new();
     encode(&mut text, &metrics.registry).map_err(|error| Problem::internal(&error))?;
-    let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let media =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, media)], text).into_response())
 }

@@ -14,10 +14,18 @@ use super::{Problem, problem};
 /// `openapi.yaml` as the server serves it.
 pub const DOCUMENT: &str = include_str!("../../openapi.yaml");
 
-static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.yaml")));
+static UI: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from("/openapi.yaml")));
 
 pub(super) async fn document() -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"))], DOCUMENT).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/yaml"),
+        )],
+        DOCUMENT,
+    )
+        .into_response()
 }
 
 pub(super) async fn redirect() -> Redirect {
@@ -26,10 +34,12 @@ pub(super) async fn redirect() -> Redirect {
 
 pub(super) async fn ui(uri: Uri, Path(file): Path<String>) -> Result<Response, Problem> {
     // The error is not `Send`, so it must not live across the next await.
-    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&UI)).map_err(|error| Problem::internal(&*error))?;
+    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&UI))
+        .map_err(|error| Problem::internal(&*error))?;
     match found {
         Some(file) => {
-            let media = HeaderValue::from_str(&file.content_type).map_err(|error| Problem::internal(&error))?;
+            let media = HeaderValue::from_str(&file.content_type)
+                .map_err(|error| Problem::internal(&error))?;
             Ok(([(header::CONTENT_TYPE, media)], file.bytes.into_owned()).into_response())
         }
         None => Err(problem::no_such_route(uri).await),

@@ -21,8 +21,13 @@ pub(super) struct Params {
 impl Params {
     /// Takes the query string apart.
     pub(super) fn of_query(query: Option<&str>) -> Self {
-        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { pairs, faults: Vec::new() }
+        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+        Self {
+            pairs,
+            faults: Vec::new(),
+        }
     }
 
     /// Adds a form field.
@@ -31,16 +36,30 @@ impl Params {
     }
 
     fn fault(&mut self, parameter: &str, detail: String) {
-        self.faults.push(ParameterFault { parameter: parameter.to_owned(), detail });
+        self.faults.push(ParameterFault {
+            parameter: parameter.to_owned(),
+            detail,
+        });
     }
 
     /// All values of a parameter that may stand several times.
     pub(super) fn many(&mut self, name: &str) -> Vec<String> {
-        let (own, rest) = std::mem::take(&mut self.pairs).into_iter().partition(|(key, _)| key == name);
+        let (own, rest) = std::mem::take(&mut self.pairs)
+            .into_iter()
+            .partition(|(key, _)| key == name);
         self.pairs = rest;
-        let values: Vec<String> = Vec::from_iter(own as Vec<(String, String)>).into_iter().map(|(_, value)| value).collect();
+        let values: Vec<String> = Vec::from_iter(own as Vec<(String, String)>)
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect();
         if values.len() > MAX_VALUES {
-            self.fault(name, format!("{} values are more than the {MAX_VALUES} allowed", values.len()));
+            self.fault(
+                name,
+                format!(
+                    "{} values are more than the {MAX_VALUES} allowed",
+                    values.len()
+                ),
+            );
             return Vec::new();
         }
         if values.iter().any(|value| value.trim().is_empty()) {
@@ -74,9 +93,12 @@ impl Params {
     /// What a recommendation is wanted like: `k` and the filters.
     pub(super) fn wish(&mut self, search: &config::Search) -> Wish {
         let max_k = search.max_k;
-        let k = self.one("k", &format!("a number from 1 to {max_k}"), |k| (1..=max_k).contains(k));
-        let max_per_artist =
-            self.one("max_per_artist", "a number from 1 on", |max: &usize| *max > 0);
+        let k = self.one("k", &format!("a number from 1 to {max_k}"), |k| {
+            (1..=max_k).contains(k)
+        });
+        let max_per_artist = self.one("max_per_artist", "a number from 1 on", |max: &usize| {
+            *max > 0
+        });
         let filter = FilterRequest {
             genres: self.many("genre"),
             exclude_genres: self.many("exclude_genre"),
@@ -84,7 +106,11 @@ impl Params {
             licences: self.many("licence"),
             exclude_ids: self.track_ids("exclude_ids"),
         };
-        Wish { k: k.unwrap_or(search.default_k), filter, max_per_artist }
+        Wish {
+            k: k.unwrap_or(search.default_k),
+            filter,
+            max_per_artist,
+        }
     }
 
     /// Track ids, separated by commas or given several times.
@@ -100,30 +126,45 @@ impl Params {
             }
         }
         if ids.len() > MAX_VALUES {
-            self.fault(name, format!("{} ids are more than the {MAX_VALUES} allowed", ids.len()));
+            self.fault(
+                name,
+                format!("{} ids are more than the {MAX_VALUES} allowed", ids.len()),
+            );
         }
         ids
     }
 
     /// Where in the upload the clip starts.
     pub(super) fn offset_seconds(&mut self) -> f64 {
-        self.one("offset_seconds", "a number of seconds from 0 to 36000", |offset| (0.0..=36_000.0).contains(offset))
-            .unwrap_or(0.0)
+        self.one(
+            "offset_seconds",
+            "a number of seconds from 0 to 36000",
+            |offset| (0.0..=36_000.0).contains(offset),
+        )
+        .unwrap_or(0.0)
     }
 
     /// Ends the reading: every fault so far and every parameter that nothing has asked for.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
-        let left: Vec<String> = std::mem::take(&mut self.pairs).into_iter().map(|(name, _)| name).collect();
+        let left: Vec<String> = std::mem::take(&mut self.pairs)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         for name in left {
             self.fault(&name, "no such parameter".to_owned());
         }
-        if self.faults.is_empty() { Ok(()) } else { Err(Problem::parameters(self.faults)) }
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::parameters(self.faults))
+        }
     }
 }
 
 /// A track id from the path.
 pub(super) fn track_id(text: &str) -> Result<TrackId, Problem> {
-    text.parse().map_err(|_| Problem::parameter("id", format!("{text:?} is not a track id")))
+    text.parse()
+        .map_err(|_| Problem::parameter("id", format!("{text:?} is not a track id")))
 }
 
 #[cfg(test)]
@@ -136,7 +177,11 @@ mod tests {
         params.offset_seconds();
         let faults = params.faults.clone();
         let unknown = params.pairs.iter().map(|(name, _)| name.clone());
-        faults.into_iter().map(|fault| fault.parameter).chain(unknown).collect()
+        faults
+            .into_iter()
+            .map(|fault| fault.parameter)
+            .chain(unknown)
+            .collect()
     }
 
     #[test]
@@ -148,7 +193,10 @@ mod tests {
         assert_eq!((wish.k, wish.max_per_artist), (3, Some(2)));
         assert_eq!(wish.filter.genres, ["Hip-Hop", "21"]);
         assert_eq!(wish.filter.exclude_artists, ["A & B"]);
-        assert_eq!(wish.filter.exclude_ids, [TrackId(1), TrackId(2), TrackId(3)]);
+        assert_eq!(
+            wish.filter.exclude_ids,
+            [TrackId(1), TrackId(2), TrackId(3)]
+        );
         assert!((params.offset_seconds() - 1.5).abs() < f64::EPSILON);
         assert!(params.finish().is_ok());
     }
@@ -156,7 +204,17 @@ mod tests {
     #[test]
     fn every_fault_is_told() {
         let query = "k=0&max_per_artist=x&exclude_ids=1,a&offset_seconds=-1&genre=&colour=red";
-        assert_eq!(faults(query), ["k", "max_per_artist", "genre", "exclude_ids", "offset_seconds", "colour"]);
+        assert_eq!(
+            faults(query),
+            [
+                "k",
+                "max_per_artist",
+                "genre",
+                "exclude_ids",
+                "offset_seconds",
+                "colour"
+            ]
+        );
         assert_eq!(faults("k=1&k=2"), ["k"]);
         assert_eq!(faults("offset_seconds=NaN"), ["offset_seconds"]);
         assert_eq!(faults("k=101"), ["k"]);

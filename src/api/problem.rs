@@ -73,30 +73,86 @@ impl Kind {
 
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::MalformedRequest => (StatusCode::BAD_REQUEST, "malformed-request", "the request is malformed"),
-            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid-parameter", "a parameter is invalid"),
-            Self::NoAudio => (StatusCode::BAD_REQUEST, "no-audio", "the request holds no clip"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "an access token is needed"),
-            Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no-such-route", "there is no such route"),
-            Self::NoSuchTrack => (StatusCode::NOT_FOUND, "no-such-track", "there is no such track"),
-            Self::NoAudioFile => (StatusCode::NOT_FOUND, "no-audio-file", "the track's audio file is not there"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the route does not know this method")
-            }
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "the request took too long"),
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "the upload is too large"),
-            Self::UnsupportedAudio => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-audio", "this cannot be decoded")
-            }
-            Self::RangeNotSatisfiable => {
-                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "the range lies outside the file")
-            }
-            Self::UndecodableAudio => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "undecodable-audio", "the clip cannot be used")
-            }
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke in the server"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the server is overloaded"),
-            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the server is not ready"),
+            Self::MalformedRequest => (
+                StatusCode::BAD_REQUEST,
+                "malformed-request",
+                "the request is malformed",
+            ),
+            Self::InvalidParameter => (
+                StatusCode::BAD_REQUEST,
+                "invalid-parameter",
+                "a parameter is invalid",
+            ),
+            Self::NoAudio => (
+                StatusCode::BAD_REQUEST,
+                "no-audio",
+                "the request holds no clip",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "an access token is needed",
+            ),
+            Self::NoSuchRoute => (
+                StatusCode::NOT_FOUND,
+                "no-such-route",
+                "there is no such route",
+            ),
+            Self::NoSuchTrack => (
+                StatusCode::NOT_FOUND,
+                "no-such-track",
+                "there is no such track",
+            ),
+            Self::NoAudioFile => (
+                StatusCode::NOT_FOUND,
+                "no-audio-file",
+                "the track's audio file is not there",
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "the route does not know this method",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "the request took too long",
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "the upload is too large",
+            ),
+            Self::UnsupportedAudio => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-audio",
+                "this cannot be decoded",
+            ),
+            Self::RangeNotSatisfiable => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range-not-satisfiable",
+                "the range lies outside the file",
+            ),
+            Self::UndecodableAudio => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "undecodable-audio",
+                "the clip cannot be used",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "something broke in the server",
+            ),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "the server is overloaded",
+            ),
+            Self::NotReady => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-ready",
+                "the server is not ready",
+            ),
         }
     }
 
@@ -147,25 +203,39 @@ impl Problem {
     /// A problem with nothing more to say than its kind.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, faults: Vec::new(), retry_after: None }
+        Self {
+            kind,
+            detail: None,
+            faults: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// A problem with an explanation for this occurrence.
     #[must_use]
     pub fn with(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..Self::new(kind) }
+        Self {
+            detail: Some(detail.into()),
+            ..Self::new(kind)
+        }
     }
 
     /// Parameters that cannot be taken.
     #[must_use]
     pub fn parameters(faults: Vec<ParameterFault>) -> Self {
-        Self { faults, ..Self::new(Kind::InvalidParameter) }
+        Self {
+            faults,
+            ..Self::new(Kind::InvalidParameter)
+        }
     }
 
     /// One parameter that cannot be taken.
     #[must_use]
     pub fn parameter(parameter: &str, detail: impl Into<String>) -> Self {
-        Self::parameters(vec![ParameterFault { parameter: parameter.to_owned(), detail: detail.into() }])
+        Self::parameters(vec![ParameterFault {
+            parameter: parameter.to_owned(),
+            detail: detail.into(),
+        }])
     }
 
     /// Something broke: logged here, once, with all its sources; the client sees none of it.
@@ -188,9 +258,15 @@ impl IntoResponse for Problem {
         };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(wait.as_secs().max(1)),
+            );
         }
         if self.kind == Kind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -219,11 +295,16 @@ impl From<RecommendError> for Problem {
         let detail = error.to_string();
         match error {
             RecommendError::NotReady => Self::with(Kind::NotReady, detail),
-            RecommendError::UnknownTrack(_) | RecommendError::NotIndexed(_) => Self::with(Kind::NoSuchTrack, detail),
-            RecommendError::UnknownFilterValue { parameter, .. } => Self::parameter(parameter, detail),
-            RecommendError::Overloaded { retry_after } => {
-                Self { retry_after: Some(retry_after), ..Self::with(Kind::Overloaded, detail) }
+            RecommendError::UnknownTrack(_) | RecommendError::NotIndexed(_) => {
+                Self::with(Kind::NoSuchTrack, detail)
             }
+            RecommendError::UnknownFilterValue { parameter, .. } => {
+                Self::parameter(parameter, detail)
+            }
+            RecommendError::Overloaded { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::with(Kind::Overloaded, detail)
+            },
             RecommendError::Audio(error) => Self::from_audio(&error),
             other => Self::internal(&other),
         }
@@ -238,9 +319,10 @@ impl Problem {
             AudioError::InvalidExcerpt { .. } | AudioError::OffsetBeyondEnd { .. } => {
                 Self::parameter("offset_seconds", error.to_string())
             }
-            AudioError::NoAudio | AudioError::TooShort { .. } | AudioError::Corrupt(_) | AudioError::Limit(_) => {
-                Self::with(Kind::UndecodableAudio, Chain(error).to_string())
-            }
+            AudioError::NoAudio
+            | AudioError::TooShort { .. }
+            | AudioError::Corrupt(_)
+            | AudioError::Limit(_) => Self::with(Kind::UndecodableAudio, Chain(error).to_string()),
             AudioError::Isolated(fault) if fault.is_about_the_file() => {
                 Self::with(Kind::UndecodableAudio, Chain(error).to_string())
             }
@@ -251,12 +333,18 @@ impl Problem {
 
 /// Fallback of the router.
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    Problem::with(Kind::NoSuchRoute, format!("nothing is served at {}; /docs lists what is", uri.path()))
+    Problem::with(
+        Kind::NoSuchRoute,
+        format!("nothing is served at {}; /docs lists what is", uri.path()),
+    )
 }
 
 /// Fallback of every route for methods that it does not have.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::with(Kind::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+    Problem::with(
+        Kind::MethodNotAllowed,
+        format!("{} does not take {method}", uri.path()),
+    )
 }
 
 /// A handler panicked: a defect, told to the log and not to the client.

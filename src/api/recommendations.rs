@@ -19,22 +19,37 @@ pub(super) struct Answer {
     found: view::Found,
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Json<Answer>, Problem> {
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<Answer>, Problem> {
     let (upload, mut params) = upload::receive(&app, request).await?;
     let wish = params.wish(&app.settings.search);
     let offset_seconds = params.offset_seconds();
     params.finish()?;
-    let (clip, recommendations) =
-        app.recommender.recommend(upload.source(), offset_seconds, &wish).await?;
-    Ok(Json(Answer { query: view::QueryClip::from(&clip), found: found(recommendations, offset_seconds) }))
+    let (clip, recommendations) = app
+        .recommender
+        .recommend(upload.source(), offset_seconds, &wish)
+        .await?;
+    Ok(Json(Answer {
+        query: view::QueryClip::from(&clip),
+        found: found(recommendations, offset_seconds),
+    }))
 }
 
 /// Passages are told in the upload's time, which starts `offset_seconds` before the clip's.
 pub(super) fn found(recommendations: Recommendations, offset_seconds: f64) -> view::Found {
-    let Recommendations { generation, results, plan } = recommendations;
+    let Recommendations {
+        generation,
+        results,
+        plan,
+    } = recommendations;
     view::Found {
         generation: generation.manifest.id.clone(),
         search: plan,
-        results: results.into_iter().map(|result| view::Recommended::new(result, offset_seconds)).collect(),
+        results: results
+            .into_iter()
+            .map(|result| view::Recommended::new(result, offset_seconds))
+            .collect(),
     }
 }

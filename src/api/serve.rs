@@ -54,12 +54,19 @@ pub async fn serve(
 }
 
 /// Bounds a request's time, its upload included.
-pub(super) async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn limit_time(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let seconds = app.settings.server.request_seconds;
     match tokio::time::timeout(Duration::from_secs(seconds), next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::with(Kind::RequestTimeout, format!("a request gets {seconds} s, its upload included"))
-            .into_response(),
+        Err(_) => Problem::with(
+            Kind::RequestTimeout,
+            format!("a request gets {seconds} s, its upload included"),
+        )
+        .into_response(),
     }
 }
 
@@ -72,21 +79,31 @@ pub(super) struct RequestIds {
 
 impl Default for RequestIds {
     fn default() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { prefix: format!("{:x}", now.as_millis()).into(), next: Arc::default() }
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            prefix: format!("{:x}", now.as_millis()).into(),
+            next: Arc::default(),
+        }
     }
 }
 
 impl MakeRequestId for RequestIds {
     fn make_request_id<B>(&mut self, _request: &axum::http::Request<B>) -> Option<RequestId> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::from_str(&format!("{}-{number:x}", self.prefix)).ok().map(RequestId::new)
+        HeaderValue::from_str(&format!("{}-{number:x}", self.prefix))
+            .ok()
+            .map(RequestId::new)
     }
 }
 
 /// The span that every log line of a request stands in. Query strings stay out: they may name
 /// what somebody listens to.
 pub(super) fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok());
     tracing::info_span!("request", id, method = %request.method(), path = request.uri().path())
 }

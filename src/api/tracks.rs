@@ -28,25 +28,40 @@ pub(super) struct Page {
     next_cursor: Option<String>,
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page>, Problem> {
     let mut params = Params::of_query(query.as_deref());
-    let words = params.one("query", "text of up to 200 characters", |text: &String| text.chars().count() <= 200);
+    let words = params.one("query", "text of up to 200 characters", |text: &String| {
+        text.chars().count() <= 200
+    });
     let cursor: Option<String> = params.one("cursor", "a cursor", |_| true);
-    let limit = params.one("limit", &format!("a number from 1 to {MAX_LIMIT}"), |n| (1..=MAX_LIMIT).contains(n));
+    let limit = params.one("limit", &format!("a number from 1 to {MAX_LIMIT}"), |n| {
+        (1..=MAX_LIMIT).contains(n)
+    });
     params.finish()?;
     let page = app
         .recommender
         .catalog()
-        .search_tracks(words.as_deref().unwrap_or_default(), cursor.as_deref(), limit.unwrap_or(DEFAULT_LIMIT))
+        .search_tracks(
+            words.as_deref().unwrap_or_default(),
+            cursor.as_deref(),
+            limit.unwrap_or(DEFAULT_LIMIT),
+        )
         .await
         .map_err(|error| match error {
-            CatalogError::BadCursor => {
-                Problem::parameter("cursor", "not a cursor of this search; start again without it")
-            }
+            CatalogError::BadCursor => Problem::parameter(
+                "cursor",
+                "not a cursor of this search; start again without it",
+            ),
             other => RecommendError::from(other).into(),
         })?;
     let tracks = page.tracks.into_iter().map(view::TrackView::from).collect();
-    Ok(Json(Page { tracks, next_cursor: page.next_cursor }))
+    Ok(Json(Page {
+        tracks,
+        next_cursor: page.next_cursor,
+    }))
 }
 
 pub(super) async fn show(
@@ -54,8 +69,17 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<view::TrackView>, Problem> {
     let id = track_id(&id)?;
-    let tracks = app.recommender.catalog().tracks_by_ids(&[id]).await.map_err(RecommendError::from)?;
-    let track = tracks.found.into_iter().next().ok_or(RecommendError::UnknownTrack(id))?;
+    let tracks = app
+        .recommender
+        .catalog()
+        .tracks_by_ids(&[id])
+        .await
+        .map_err(RecommendError::from)?;
+    let track = tracks
+        .found
+        .into_iter()
+        .next()
+        .ok_or(RecommendError::UnknownTrack(id))?;
     Ok(Json(track.into()))
 }
 
@@ -78,7 +102,12 @@ pub(super) async fn audio(
     request: Request,
 ) -> Result<Response, Problem> {
     let id = track_id(&id)?;
-    let missing = || Problem::with(Kind::NoAudioFile, format!("track {id} has no audio file on this server"));
+    let missing = || {
+        Problem::with(
+            Kind::NoAudioFile,
+            format!("track {id} has no audio file on this server"),
+        )
+    };
     let path = app.recommender.audio_path(id).await?.ok_or_else(missing)?;
     if !path.is_file() {
         return Err(missing());

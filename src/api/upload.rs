@@ -48,7 +48,13 @@ impl Spool {
     }
 
     fn too_large(&self) -> Problem {
-        Problem::with(Kind::BodyTooLarge, format!("the server takes {} bytes at most; send a shorter clip", self.max_bytes))
+        Problem::with(
+            Kind::BodyTooLarge,
+            format!(
+                "the server takes {} bytes at most; send a shorter clip",
+                self.max_bytes
+            ),
+        )
     }
 
     async fn store<E: std::error::Error + Send + Sync + 'static>(
@@ -66,12 +72,19 @@ impl Spool {
                 return Err(self.too_large());
             }
             match &mut file {
-                Some((_, writer)) => writer.write_all(&chunk).await.map_err(|error| Problem::internal(&error))?,
+                Some((_, writer)) => writer
+                    .write_all(&chunk)
+                    .await
+                    .map_err(|error| Problem::internal(&error))?,
                 None if head.len() + chunk.len() <= IN_MEMORY => head.extend_from_slice(&chunk),
                 None => {
-                    let (named, mut writer) = self.create().map_err(|error| Problem::internal(&error))?;
+                    let (named, mut writer) =
+                        self.create().map_err(|error| Problem::internal(&error))?;
                     for part in [head.as_slice(), &chunk] {
-                        writer.write_all(part).await.map_err(|error| Problem::internal(&error))?;
+                        writer
+                            .write_all(part)
+                            .await
+                            .map_err(|error| Problem::internal(&error))?;
                     }
                     head = Vec::new();
                     file = Some((named, writer));
@@ -80,7 +93,10 @@ impl Spool {
         }
         match file {
             Some((named, mut writer)) => {
-                writer.flush().await.map_err(|error| Problem::internal(&error))?;
+                writer
+                    .flush()
+                    .await
+                    .map_err(|error| Problem::internal(&error))?;
                 Ok(Upload::Spooled(named))
             }
             None => Ok(Upload::Memory(head.into())),
@@ -125,7 +141,10 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
         }
     };
     if upload.is_empty() {
-        return Err(Problem::with(Kind::NoAudio, "the clip is empty; send the bytes of an audio file"));
+        return Err(Problem::with(
+            Kind::NoAudio,
+            "the clip is empty; send the bytes of an audio file",
+        ));
     }
     Ok((upload, params))
 }
@@ -136,14 +155,21 @@ async fn receive_form(app: &App, request: Request, params: &mut Params) -> Resul
         .map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
     let mut upload = None;
     for _ in 0..MAX_PARTS {
-        let part = form.next_field().await.map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
+        let part = form
+            .next_field()
+            .await
+            .map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
         let Some(part) = part else {
-            return upload.ok_or_else(|| Problem::with(Kind::NoAudio, "the form has no part named `file`"));
+            return upload
+                .ok_or_else(|| Problem::with(Kind::NoAudio, "the form has no part named `file`"));
         };
         let name = part.name().unwrap_or_default().to_owned();
         if name == "file" {
             if upload.is_some() {
-                return Err(Problem::with(Kind::MalformedRequest, "the form has more than one part named `file`"));
+                return Err(Problem::with(
+                    Kind::MalformedRequest,
+                    "the form has more than one part named `file`",
+                ));
             }
             upload = Some(app.spool.store(part).await?);
         } else {
@@ -151,23 +177,33 @@ async fn receive_form(app: &App, request: Request, params: &mut Params) -> Resul
             params.push(name, value);
         }
     }
-    Err(Problem::with(Kind::MalformedRequest, format!("the form has more than {MAX_PARTS} parts")))
+    Err(Problem::with(
+        Kind::MalformedRequest,
+        format!("the form has more than {MAX_PARTS} parts"),
+    ))
 }
 
 async fn read_field(mut part: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await.map_err(|error| cut_off(&error))? {
         if bytes.len() + chunk.len() > MAX_FIELD {
-            return Err(Problem::with(Kind::BodyTooLarge, format!("a form field has more than {MAX_FIELD} bytes")));
+            return Err(Problem::with(
+                Kind::BodyTooLarge,
+                format!("a form field has more than {MAX_FIELD} bytes"),
+            ));
         }
         bytes.extend_from_slice(&chunk);
     }
-    String::from_utf8(bytes).map_err(|_| Problem::with(Kind::MalformedRequest, "a form field is not UTF-8"))
+    String::from_utf8(bytes)
+        .map_err(|_| Problem::with(Kind::MalformedRequest, "a form field is not UTF-8"))
 }
 
 fn cut_off(error: &dyn std::error::Error) -> Problem {
     tracing::debug!(error = %error, "an upload was cut off");
-    Problem::with(Kind::MalformedRequest, "the upload ended early or is not well-formed")
+    Problem::with(
+        Kind::MalformedRequest,
+        "the upload ended early or is not well-formed",
+    )
 }
 
 enum Media {
@@ -184,7 +220,10 @@ fn media_type(headers: &HeaderMap) -> Result<Media, Problem> {
     match media {
         Some(media) if media.essence_str() == "multipart/form-data" => Ok(Media::Form),
         Some(media) if media.type_() == mime::AUDIO => Ok(Media::Audio),
-        Some(media) if ["application/octet-stream", "application/ogg", "video/mp4"].contains(&media.essence_str()) => {
+        Some(media)
+            if ["application/octet-stream", "application/ogg", "video/mp4"]
+                .contains(&media.essence_str()) =>
+        {
             Ok(Media::Audio)
         }
         _ => Err(Problem::with(

@@ -47,7 +47,9 @@ pub(super) struct TrackView {
 
 impl From<Track> for TrackView {
     fn from(track: Track) -> Self {
-        let audio = track.available.then(|| format!("/v1/tracks/{}/audio", track.id));
+        let audio = track
+            .available
+            .then(|| format!("/v1/tracks/{}/audio", track.id));
         Self { track, audio }
     }
 }
@@ -63,9 +65,10 @@ pub(super) struct Recommended {
 
 impl Recommended {
     pub(super) fn new(result: Recommendation, offset_seconds: f64) -> Self {
-        let passage = result
-            .passage
-            .map(|passage| Passage { query_seconds: passage.query_seconds + offset_seconds, ..passage });
+        let passage = result.passage.map(|passage| Passage {
+            query_seconds: passage.query_seconds + offset_seconds,
+            ..passage
+        });
         Self {
             track: result.track.into(),
             similarity: result.similarity.clamp(-1.0, 1.0),

@@ -156,10 +156,7 @@ mod tests {
 
     #[test]
     fn partners_end_with_the_zone() {
-        let peaks = [
-            Peak { frame: 0, bin: 50 },
-            Peak { frame: 91, bin: 50 },
-        ];
+        let peaks = [Peak { frame: 0, bin: 50 }, Peak { frame: 91, bin: 50 }];
         let mut found = Vec::new();
         pair(&peaks, 2, &mut found);
         assert!(found.is_empty());

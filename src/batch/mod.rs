@@ -31,7 +31,10 @@ pub struct BatchSettings {
 
 impl Default for BatchSettings {
     fn default() -> Self {
-        Self { max_batch: 8, max_queue: 256 }
+        Self {
+            max_batch: 8,
+            max_queue: 256,
+        }
     }
 }
 
@@ -165,7 +168,10 @@ impl Batcher {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&worker, &device)));
             worker.alive.store(false, Ordering::SeqCst);
             let mut queue = worker.queue();
-            *queue = Queue { closed: true, ..Queue::default() };
+            *queue = Queue {
+                closed: true,
+                ..Queue::default()
+            };
             drop(queue);
             if outcome.is_err() {
                 tracing::error!("the device thread panicked");
@@ -180,7 +186,11 @@ impl Batcher {
             Ok(opened) => opened.map_err(BatchError::Device)?,
             Err(_) => return Err(BatchError::Stopped),
         };
-        Ok(Self { shared, device, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            device,
+            thread: Some(thread),
+        })
     }
 
     /// The device that the thread has opened, to be named and not to be used elsewhere.
@@ -203,7 +213,9 @@ impl Batcher {
         if queue.closed {
             return Err(BatchError::Stopped);
         }
-        queue.calls.push_back(Box::new(move |device| drop(reply.send(call(device)))));
+        queue
+            .calls
+            .push_back(Box::new(move |device| drop(reply.send(call(device)))));
         drop(queue);
         self.shared.arrived.notify_one();
         receiver.recv().map_err(|_| BatchError::Stopped)
@@ -219,7 +231,9 @@ impl Batcher {
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
     ) -> Result<Embeddings, BatchError> {
-        self.enqueue(encoder, windows)?.await.unwrap_or(Err(BatchError::Stopped))
+        self.enqueue(encoder, windows)?
+            .await
+            .unwrap_or(Err(BatchError::Stopped))
     }
 
     /// [`Batcher::embed`] for a thread that is not part of an async runtime.
@@ -232,7 +246,9 @@ impl Batcher {
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
     ) -> Result<Embeddings, BatchError> {
-        self.enqueue(encoder, windows)?.blocking_recv().unwrap_or(Err(BatchError::Stopped))
+        self.enqueue(encoder, windows)?
+            .blocking_recv()
+            .unwrap_or(Err(BatchError::Stopped))
     }
 
     fn enqueue(
@@ -243,7 +259,10 @@ impl Batcher {
         let (reply, receiver) = oneshot::channel();
         let max_queue = self.shared.settings.max_queue;
         if windows.len() > max_queue {
-            return Err(BatchError::TooMany { windows: windows.len(), max_queue });
+            return Err(BatchError::TooMany {
+                windows: windows.len(),
+                max_queue,
+            });
         }
         let mut queue = self.shared.queue();
         if queue.closed {
@@ -253,10 +272,17 @@ impl Batcher {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             let waiting = queue.windows;
             drop(queue);
-            return Err(BatchError::Overloaded { waiting, retry_after: self.expected_wait(waiting) });
+            return Err(BatchError::Overloaded {
+                waiting,
+                retry_after: self.expected_wait(waiting),
+            });
         }
         queue.windows += windows.len();
-        queue.requests.push_back(Request { encoder: Arc::clone(encoder), windows, reply });
+        queue.requests.push_back(Request {
+            encoder: Arc::clone(encoder),
+            windows,
+            reply,
+        });
         drop(queue);
         self.shared.arrived.notify_one();
         Ok(receiver)
@@ -264,7 +290,10 @@ impl Batcher {
 
     fn expected_wait(&self, waiting: usize) -> Duration {
         let stats = self.stats();
-        let micros_a_window = stats.busy_micros.checked_div(stats.windows).unwrap_or(100_000);
+        let micros_a_window = stats
+            .busy_micros
+            .checked_div(stats.windows)
+            .unwrap_or(100_000);
         Duration::from_micros(micros_a_window * waiting as u64).max(Duration::from_secs(1))
     }
 
@@ -337,13 +366,17 @@ fn next_work(shared: &Shared) -> Option<Work> {
                 shared.abandoned.fetch_add(1, Ordering::Relaxed);
             } else {
                 let fits = windows + request.windows.len() <= shared.settings.max_batch;
-                let same = batch.first().is_none_or(|first| Arc::ptr_eq(&first.encoder, &request.encoder));
+                let same = batch
+                    .first()
+                    .is_none_or(|first| Arc::ptr_eq(&first.encoder, &request.encoder));
                 if !batch.is_empty() && !(fits && same) {
                     break;
                 }
                 windows += request.windows.len();
             }
-            let Some(request) = queue.requests.pop_front() else { break };
+            let Some(request) = queue.requests.pop_front() else {
+                break;
+            };
             queue.windows -= request.windows.len();
             if !request.reply.is_closed() {
                 batch.push(request);
@@ -355,13 +388,18 @@ fn next_work(shared: &Shared) -> Option<Work> {
         if queue.closed {
             return None;
         }
-        queue = shared.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue = shared
+            .arrived
+            .wait(queue)
+            .unwrap_or_else(PoisonError::into_inner);
     }
 }
 
 fn compute(shared: &Shared, batch: Vec<Request>) {
-    let windows: Vec<&[f32]> =
-        batch.iter().flat_map(|request| request.windows.iter().map(Vec::as_slice)).collect();
+    let windows: Vec<&[f32]> = batch
+        .iter()
+        .flat_map(|request| request.windows.iter().map(Vec::as_slice))
+        .collect();
     let started = Instant::now();
     // One long request may hold more windows than a pass takes.
     let result: Result<Embeddings, ModelError> = batch.first().map_or(Ok(Vec::new()), |first| {
@@ -374,7 +412,9 @@ fn compute(shared: &Shared, batch: Vec<Request>) {
     });
     let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.busy_micros.fetch_add(busy, Ordering::Relaxed);
-    shared.windows.fetch_add(windows.len() as u64, Ordering::Relaxed);
+    shared
+        .windows
+        .fetch_add(windows.len() as u64, Ordering::Relaxed);
     // A failed send is a caller that left in the meantime.
     match result {
         Ok(embeddings) => {
@@ -387,7 +427,9 @@ fn compute(shared: &Shared, batch: Vec<Request>) {
         Err(error) => {
             let error = Arc::new(error);
             for request in batch {
-                let _ = request.reply.send(Err(BatchError::Encoder(Arc::clone(&error))));
+                let _ = request
+                    .reply
+                    .send(Err(BatchError::Encoder(Arc::clone(&error))));
             }
         }
     }
@@ -418,14 +460,21 @@ mod tests {
             self.entered.fetch_add(1, Ordering::SeqCst);
             self.permits.lock().unwrap().recv().unwrap();
             self.passes.lock().unwrap().push(windows.len());
-            assert!(windows.iter().all(|window| window[0] >= 0.0), "a negative window is a broken device");
+            assert!(
+                windows.iter().all(|window| window[0] >= 0.0),
+                "a negative window is a broken device"
+            );
             Ok(windows.iter().map(|window| window.to_vec()).collect())
         }
     }
 
     fn gated() -> (Arc<Gated>, Arc<dyn EncodeWindows>, mpsc::Sender<()>) {
         let (permit, permits) = mpsc::channel();
-        let gated = Arc::new(Gated { permits: Mutex::new(permits), passes: Mutex::default(), entered: AtomicU64::new(0) });
+        let gated = Arc::new(Gated {
+            permits: Mutex::new(permits),
+            passes: Mutex::default(),
+            entered: AtomicU64::new(0),
+        });
         (Arc::clone(&gated), gated, permit)
     }
 
@@ -446,7 +495,17 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_queues_while_the_device_is_busy_becomes_one_batch() {
         let (gated, encoder, permit) = gated();
-        let batcher = Arc::new(Batcher::start(BatchSettings { max_batch: 4, max_queue: 16 }, DeviceChoice::Cpu, || {}).unwrap());
+        let batcher = Arc::new(
+            Batcher::start(
+                BatchSettings {
+                    max_batch: 4,
+                    max_queue: 16,
+                },
+                DeviceChoice::Cpu,
+                || {},
+            )
+            .unwrap(),
+        );
         let call = |values: &'static [f32]| {
             let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
             tokio::spawn(async move { batcher.embed(&encoder, windows(values)).await })
@@ -468,7 +527,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_caller_that_left_is_not_computed() {
         let (gated, encoder, permit) = gated();
-        let batcher = Arc::new(Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {}).unwrap());
+        let batcher =
+            Arc::new(Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {}).unwrap());
         let call = |value: f32| {
             let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
             tokio::spawn(async move { batcher.embed(&encoder, windows(&[value])).await })
@@ -492,17 +552,43 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_full_queue_answers_at_once() {
         let (gated, encoder, permit) = gated();
-        let batcher = Arc::new(Batcher::start(BatchSettings { max_batch: 1, max_queue: 2 }, DeviceChoice::Cpu, || {}).unwrap());
+        let batcher = Arc::new(
+            Batcher::start(
+                BatchSettings {
+                    max_batch: 1,
+                    max_queue: 2,
+                },
+                DeviceChoice::Cpu,
+                || {},
+            )
+            .unwrap(),
+        );
         let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
         let first = tokio::spawn(async move { background.embed(&busy, windows(&[1.0])).await });
         until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
         let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
-        let second = tokio::spawn(async move { background.embed(&busy, windows(&[2.0, 3.0])).await });
+        let second =
+            tokio::spawn(async move { background.embed(&busy, windows(&[2.0, 3.0])).await });
         until(|| batcher.stats().waiting == 2).await;
         let refused = batcher.embed(&encoder, windows(&[4.0])).await.unwrap_err();
-        assert!(matches!(refused, BatchError::Overloaded { waiting: 2, .. }), "{refused:?}");
-        let never = batcher.embed(&encoder, windows(&[1.0, 2.0, 3.0])).await.unwrap_err();
-        assert!(matches!(never, BatchError::TooMany { windows: 3, max_queue: 2 }), "{never:?}");
+        assert!(
+            matches!(refused, BatchError::Overloaded { waiting: 2, .. }),
+            "{refused:?}"
+        );
+        let never = batcher
+            .embed(&encoder, windows(&[1.0, 2.0, 3.0]))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                never,
+                BatchError::TooMany {
+                    windows: 3,
+                    max_queue: 2
+                }
+            ),
+            "{never:?}"
+        );
         for _ in 0..3 {
             permit.send(()).unwrap();
         }
@@ -514,7 +600,10 @@ mod tests {
     async fn a_panic_on_the_device_thread_is_told_and_ends_it() {
         let (_gated, encoder, permit) = gated();
         let (died, death) = oneshot::channel();
-        let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, move || died.send(()).unwrap()).unwrap();
+        let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, move || {
+            died.send(()).unwrap()
+        })
+        .unwrap();
         permit.send(()).unwrap();
         let failed = batcher.embed(&encoder, windows(&[-1.0])).await.unwrap_err();
         assert!(matches!(failed, BatchError::Stopped));

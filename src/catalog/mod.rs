@@ -25,8 +25,8 @@ mod search;
 mod store;
 mod tracks;
 
-pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, Windows};
 pub use crate::track::ExtractorId;
+pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, Windows};
 pub use error::CatalogError;
 pub use file::{
     AudioFile, BadFile, BadReason, ContentHash, DuplicateFile, FileStamp, FileState, FoundFile,

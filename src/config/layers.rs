@@ -91,7 +91,11 @@ pub fn load(
     read_environment(environment, &defaults, &mut entries, &mut faults);
     for (path, text) in &flags.0 {
         let origin = format!("--{}", path.replace(['.', '_'], "-"));
-        entries.push(Entry { origin, path: path.clone(), value: typed(&defaults, path, text) });
+        entries.push(Entry {
+            origin,
+            path: path.clone(),
+            value: typed(&defaults, path, text),
+        });
     }
 
     let mut merged = defaults.clone();
@@ -105,7 +109,11 @@ pub fn load(
     match merged.try_into::<Settings>() {
         Ok(settings) => {
             faults.extend(settings.inconsistencies());
-            if faults.is_empty() { Ok(settings) } else { Err(Faults(faults)) }
+            if faults.is_empty() {
+                Ok(settings)
+            } else {
+                Err(Faults(faults))
+            }
         }
         Err(error) => {
             faults.push(error.message().to_owned());
@@ -131,7 +139,11 @@ fn read_file(file: &Path, entries: &mut Vec<Entry>, faults: &mut Vec<String>) {
         };
         for (key, value) in keys {
             let path = format!("{section}.{key}");
-            entries.push(Entry { origin: format!("{shown}: {path}"), path, value });
+            entries.push(Entry {
+                origin: format!("{shown}: {path}"),
+                path,
+                value,
+            });
         }
     }
 }
@@ -151,7 +163,11 @@ fn read_environment(
         match HELP.iter().find(|(path, _)| variable(path) == name) {
             Some((path, _)) => {
                 let value = typed(defaults, path, &text);
-                entries.push(Entry { origin: name, path: (*path).to_owned(), value });
+                entries.push(Entry {
+                    origin: name,
+                    path: (*path).to_owned(),
+                    value,
+                });
             }
             None => faults.push(format!("{name}: no such setting")),
         }
@@ -220,12 +236,19 @@ pub fn render(settings: &Settings) -> String {
 mod tests {
     use super::*;
 
-    fn from(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, Faults> {
+    fn from(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Settings, Faults> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("songkin.toml");
         fs::write(&path, file).unwrap();
         let own = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+            pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect::<Vec<_>>()
         };
         load(Some(&path), own(environment), &SettingFlags(own(flags)))
     }
@@ -236,7 +259,11 @@ mod tests {
         let mut keys: Vec<String> = defaults
             .iter()
             .flat_map(|(section, value)| {
-                value.as_table().unwrap().keys().map(move |key| format!("{section}.{key}"))
+                value
+                    .as_table()
+                    .unwrap()
+                    .keys()
+                    .map(move |key| format!("{section}.{key}"))
             })
             .collect();
         let mut documented: Vec<String> = HELP.iter().map(|(path, _)| (*path).to_owned()).collect();
@@ -248,7 +275,11 @@ mod tests {
     #[test]
     fn each_layer_overrides_the_one_before() {
         let file = "[batch]\nmax_batch = 2\n[search]\nef_search = 3\n[ingest]\nthreads = 4";
-        let environment = [("SONGKIN_SEARCH_EF_SEARCH", "5"), ("SONGKIN_INGEST_THREADS", "6"), ("HOME", "/")];
+        let environment = [
+            ("SONGKIN_SEARCH_EF_SEARCH", "5"),
+            ("SONGKIN_INGEST_THREADS", "6"),
+            ("HOME", "/"),
+        ];
         let settings = from(file, &environment, &[("ingest.threads", "7")]).unwrap();
         assert_eq!(settings.batch.max_batch, 2);
         assert_eq!(settings.search.ef_search, 5);
@@ -260,7 +291,9 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let file = "[batch]\nmax_batch = \"many\"\nmax_bach = 1\n[server]\nlisten = \"nowhere\"";
         let environment = [("SONGKIN_SERVER_PORT", "1"), ("SONGKIN_SEARCH_MAX_K", "-1")];
-        let text = from(file, &environment, &[("model.device", "tpu")]).unwrap_err().to_string();
+        let text = from(file, &environment, &[("model.device", "tpu")])
+            .unwrap_err()
+            .to_string();
         for part in [
             "6 fault(s)",
             "batch.max_batch: invalid type",
@@ -276,10 +309,17 @@ mod tests {
 
     #[test]
     fn values_that_do_not_fit_together_are_told() {
-        let text = from("[batch]\nmax_batch = 9\nmax_queue = 8\n[search]\ndefault_k = 200", &[], &[])
-            .unwrap_err()
-            .to_string();
-        assert!(text.contains("batch.max_queue: has to be at least"), "{text}");
+        let text = from(
+            "[batch]\nmax_batch = 9\nmax_queue = 8\n[search]\ndefault_k = 200",
+            &[],
+            &[],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            text.contains("batch.max_queue: has to be at least"),
+            "{text}"
+        );
         assert!(text.contains("search.default_k: "), "{text}");
     }
 

@@ -18,7 +18,10 @@ use crate::model::{DeviceChoice, Preset};
 /// Every setting of both programs. [`HELP`] says what each is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "HELP documents every key, and a test holds it complete")]
+#[allow(
+    missing_docs,
+    reason = "HELP documents every key, and a test holds it complete"
+)]
 pub struct Settings {
     pub data: Data,
     pub server: Server,
@@ -134,33 +137,87 @@ section! {
 
 /// What each setting is for, in the order of the README's table.
 pub const HELP: &[(&str, &str)] = &[
-    ("data.dir", "directory of the catalogue, the generations and the upload spool"),
+    (
+        "data.dir",
+        "directory of the catalogue, the generations and the upload spool",
+    ),
     ("server.listen", "address and port to listen on"),
-    ("server.access_token", "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters"),
+    (
+        "server.access_token",
+        "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters",
+    ),
     ("server.max_body_mib", "largest upload, MiB"),
-    ("server.request_seconds", "time that a request may take, its upload included, seconds"),
-    ("server.max_decodes", "clips decoded at once; 0 is one a core"),
-    ("server.max_waiting", "clips that may wait for a decoder; more are answered 503"),
-    ("server.shutdown_seconds", "time that open requests get when the server stops, seconds"),
-    ("server.reload_seconds", "how often the server looks for a newly activated generation, seconds"),
+    (
+        "server.request_seconds",
+        "time that a request may take, its upload included, seconds",
+    ),
+    (
+        "server.max_decodes",
+        "clips decoded at once; 0 is one a core",
+    ),
+    (
+        "server.max_waiting",
+        "clips that may wait for a decoder; more are answered 503",
+    ),
+    (
+        "server.shutdown_seconds",
+        "time that open requests get when the server stops, seconds",
+    ),
+    (
+        "server.reload_seconds",
+        "how often the server looks for a newly activated generation, seconds",
+    ),
     ("log.format", "`text` or `json`"),
     ("log.filter", "what is logged, as `tracing` directives"),
-    ("model.dir", "model directory for new generations; empty takes the untrained preset"),
-    ("model.preset", "untrained preset where model.dir is empty: `small` or `paper`"),
+    (
+        "model.dir",
+        "model directory for new generations; empty takes the untrained preset",
+    ),
+    (
+        "model.preset",
+        "untrained preset where model.dir is empty: `small` or `paper`",
+    ),
     ("model.seed", "seed of the untrained preset's weights"),
     ("model.device", "`auto`, `cpu` or `cuda`"),
     ("batch.max_batch", "windows in one forward pass"),
-    ("batch.max_queue", "windows that may wait for the device; more are answered 503"),
-    ("audio.max_query_seconds", "how much of an uploaded clip is decoded and compared, seconds"),
-    ("audio.max_track_seconds", "how much of a catalogue track is analysed, seconds"),
-    ("audio.decode_seconds", "time that decoding one file may take, seconds"),
-    ("search.default_k", "results when a request does not say how many"),
+    (
+        "batch.max_queue",
+        "windows that may wait for the device; more are answered 503",
+    ),
+    (
+        "audio.max_query_seconds",
+        "how much of an uploaded clip is decoded and compared, seconds",
+    ),
+    (
+        "audio.max_track_seconds",
+        "how much of a catalogue track is analysed, seconds",
+    ),
+    (
+        "audio.decode_seconds",
+        "time that decoding one file may take, seconds",
+    ),
+    (
+        "search.default_k",
+        "results when a request does not say how many",
+    ),
     ("search.max_k", "most results that a request may ask for"),
-    ("search.exact_below", "up to this many allowed tracks the scan is exact; above, the graph is searched"),
-    ("search.ef_search", "candidates that the graph search keeps; more is slower and finds more"),
+    (
+        "search.exact_below",
+        "up to this many allowed tracks the scan is exact; above, the graph is searched",
+    ),
+    (
+        "search.ef_search",
+        "candidates that the graph search keeps; more is slower and finds more",
+    ),
     ("ingest.threads", "files decoded at once; 0 is one a core"),
-    ("ingest.min_seconds", "shorter tracks are recorded as bad, seconds"),
-    ("ingest.keep_generations", "generations kept on disk, the active one included"),
+    (
+        "ingest.min_seconds",
+        "shorter tracks are recorded as bad, seconds",
+    ),
+    (
+        "ingest.keep_generations",
+        "generations kept on disk, the active one included",
+    ),
 ];
 
 impl Settings {
@@ -173,24 +230,88 @@ impl Settings {
             }
         };
         let token = self.server.access_token.expose();
-        check(token.is_empty() || token.len() >= 16, "server.access_token", "has to have at least 16 characters");
-        check((1..=4096).contains(&self.server.max_body_mib), "server.max_body_mib", "has to be in 1..=4096");
-        check(self.server.request_seconds > 0, "server.request_seconds", "has to be positive");
-        check(self.server.reload_seconds > 0, "server.reload_seconds", "has to be positive");
-        check(self.server.max_waiting > 0, "server.max_waiting", "has to be positive");
-        check(!self.data.dir.as_os_str().is_empty(), "data.dir", "has to be a directory");
-        check((1..=1024).contains(&self.batch.max_batch), "batch.max_batch", "has to be in 1..=1024");
-        check(self.batch.max_queue >= self.batch.max_batch, "batch.max_queue", "has to be at least batch.max_batch");
+        check(
+            token.is_empty() || token.len() >= 16,
+            "server.access_token",
+            "has to have at least 16 characters",
+        );
+        check(
+            (1..=4096).contains(&self.server.max_body_mib),
+            "server.max_body_mib",
+            "has to be in 1..=4096",
+        );
+        check(
+            self.server.request_seconds > 0,
+            "server.request_seconds",
+            "has to be positive",
+        );
+        check(
+            self.server.reload_seconds > 0,
+            "server.reload_seconds",
+            "has to be positive",
+        );
+        check(
+            self.server.max_waiting > 0,
+            "server.max_waiting",
+            "has to be positive",
+        );
+        check(
+            !self.data.dir.as_os_str().is_empty(),
+            "data.dir",
+            "has to be a directory",
+        );
+        check(
+            (1..=1024).contains(&self.batch.max_batch),
+            "batch.max_batch",
+            "has to be in 1..=1024",
+        );
+        check(
+            self.batch.max_queue >= self.batch.max_batch,
+            "batch.max_queue",
+            "has to be at least batch.max_batch",
+        );
         let seconds = |value: f64| value.is_finite() && (1.0..=36_000.0).contains(&value);
-        check(seconds(self.audio.max_query_seconds), "audio.max_query_seconds", "has to be in 1..=36000");
-        check(seconds(self.audio.max_track_seconds), "audio.max_track_seconds", "has to be in 1..=36000");
-        check(self.audio.decode_seconds > 0, "audio.decode_seconds", "has to be positive");
-        check((1..=10_000).contains(&self.search.max_k), "search.max_k", "has to be in 1..=10000");
-        check((1..=self.search.max_k).contains(&self.search.default_k), "search.default_k", "has to be in 1..=search.max_k");
-        check(self.search.ef_search > 0, "search.ef_search", "has to be positive");
+        check(
+            seconds(self.audio.max_query_seconds),
+            "audio.max_query_seconds",
+            "has to be in 1..=36000",
+        );
+        check(
+            seconds(self.audio.max_track_seconds),
+            "audio.max_track_seconds",
+            "has to be in 1..=36000",
+        );
+        check(
+            self.audio.decode_seconds > 0,
+            "audio.decode_seconds",
+            "has to be positive",
+        );
+        check(
+            (1..=10_000).contains(&self.search.max_k),
+            "search.max_k",
+            "has to be in 1..=10000",
+        );
+        check(
+            (1..=self.search.max_k).contains(&self.search.default_k),
+            "search.default_k",
+            "has to be in 1..=search.max_k",
+        );
+        check(
+            self.search.ef_search > 0,
+            "search.ef_search",
+            "has to be positive",
+        );
         let min = self.ingest.min_seconds;
-        check(min.is_finite() && min >= 0.0 && min < self.audio.max_track_seconds, "ingest.min_seconds", "has to be between 0 and audio.max_track_seconds");
-        check(self.ingest.keep_generations >= 1, "ingest.keep_generations", "has to be at least 1");
+        check(
+            min.is_finite() && min >= 0.0 && min < self.audio.max_track_seconds,
+            "ingest.min_seconds",
+            "has to be between 0 and audio.max_track_seconds",
+        );
+        check(
+            self.ingest.keep_generations >= 1,
+            "ingest.keep_generations",
+            "has to be at least 1",
+        );
         faults
     }
 }

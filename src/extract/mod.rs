@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    audio::{AudioError, Fbank, FRAME_SHIFT_SECONDS},
+    audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank},
     batch::{BatchError, Batcher},
     model::{EncodeWindows, ModelDir, ModelError, mean_embedding},
     track::ExtractorId,
@@ -98,8 +98,14 @@ impl Extractor {
         let spectrogram = self.fbank.spectrogram(clip)?;
         let starts = spectrogram.windows(self.max_length);
         Ok(Prepared {
-            windows: starts.iter().map(|at| spectrogram.window(at.start_frame, self.max_length)).collect(),
-            start_seconds: starts.iter().map(|at| at.start_frame as f32 * FRAME_SHIFT_SECONDS).collect(),
+            windows: starts
+                .iter()
+                .map(|at| spectrogram.window(at.start_frame, self.max_length))
+                .collect(),
+            start_seconds: starts
+                .iter()
+                .map(|at| at.start_frame as f32 * FRAME_SHIFT_SECONDS)
+                .collect(),
         })
     }
 
@@ -108,7 +114,11 @@ impl Extractor {
     /// # Errors
     ///
     /// [`ExtractError::Batch`] when the queue is full or the device fails.
-    pub async fn embed(&self, batcher: &Batcher, prepared: Prepared) -> Result<Embedded, ExtractError> {
+    pub async fn embed(
+        &self,
+        batcher: &Batcher,
+        prepared: Prepared,
+    ) -> Result<Embedded, ExtractError> {
         let windows = batcher.embed(&self.encoder, prepared.windows).await?;
         Self::embedded(windows, prepared.start_seconds)
     }
@@ -119,7 +129,11 @@ impl Extractor {
     /// # Errors
     ///
     /// As [`Extractor::embed`].
-    pub fn embed_blocking(&self, batcher: &Batcher, prepared: Prepared) -> Result<Embedded, ExtractError> {
+    pub fn embed_blocking(
+        &self,
+        batcher: &Batcher,
+        prepared: Prepared,
+    ) -> Result<Embedded, ExtractError> {
         let mut windows = Vec::with_capacity(prepared.windows.len());
         let mut rest = prepared.windows.into_iter().peekable();
         while rest.peek().is_some() {
@@ -130,6 +144,10 @@ impl Extractor {
     }
 
     fn embedded(windows: Vec<Vec<f32>>, start_seconds: Vec<f32>) -> Result<Embedded, ExtractError> {
-        Ok(Embedded { embedding: mean_embedding(&windows)?, windows, start_seconds })
+        Ok(Embedded {
+            embedding: mean_embedding(&windows)?,
+            windows,
+            start_seconds,
+        })
     }
 }

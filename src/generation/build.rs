@@ -32,14 +32,21 @@ pub async fn build(
     settings: BuildSettings,
 ) -> Result<Manifest, GenerationError> {
     let extractor = &model.extractor;
-    let items: Vec<Item> = catalog.analysed_tracks(extractor).map_ok(item).try_collect().await?;
+    let items: Vec<Item> = catalog
+        .analysed_tracks(extractor)
+        .map_ok(item)
+        .try_collect()
+        .await?;
     if items.is_empty() {
         return Err(GenerationError::Empty);
     }
     let landmarks: Vec<_> = catalog
         .landmarks(extractor)
         .map_ok(|track| {
-            let own = track.landmarks.into_iter().map(|(hash, frame)| Landmark { hash, frame });
+            let own = track
+                .landmarks
+                .into_iter()
+                .map(|(hash, frame)| Landmark { hash, frame });
             (track.id, own.collect::<Vec<_>>())
         })
         .try_collect()
@@ -59,11 +66,22 @@ fn write(
     let dir = staged.path();
     model.save(&dir.join(manifest::MODEL_DIR))?;
     let dimension = model.config.hidden_size;
-    EmbeddedIndex::create(&dir.join(manifest::INDEX_DIR), items, dimension, settings.index)?;
+    EmbeddedIndex::create(
+        &dir.join(manifest::INDEX_DIR),
+        items,
+        dimension,
+        settings.index,
+    )?;
     let path = dir.join(manifest::LANDMARKS_FILE);
     let bytes = LandmarkIndex::build(landmarks)?.to_bytes();
     std::fs::write(&path, bytes).map_err(|source| GenerationError::Io { path, source })?;
-    let manifest = Manifest::describe(dir, settings.card, model.extractor.clone(), dimension, items.len())?;
+    let manifest = Manifest::describe(
+        dir,
+        settings.card,
+        model.extractor.clone(),
+        dimension,
+        items.len(),
+    )?;
     store.commit(staged, &manifest)?;
     Ok(manifest)
 }
@@ -75,7 +93,19 @@ fn item(track: AnalysedTrack) -> Item {
     add(Field::Album, track.album_id);
     add(Field::Licence, track.licence);
     add(Field::Year, track.year.map(i64::from));
-    add(Field::DurationSeconds, track.duration_seconds.map(|seconds| seconds.round() as i64));
-    fields.extend(track.genre_ids.into_iter().map(|genre| (Field::Genre, genre)));
-    Item { id: track.id, vector: track.embedding, fields }
+    add(
+        Field::DurationSeconds,
+        track.duration_seconds.map(|seconds| seconds.round() as i64),
+    );
+    fields.extend(
+        track
+            .genre_ids
+            .into_iter()
+            .map(|genre| (Field::Genre, genre)),
+    );
+    Item {
+        id: track.id,
+        vector: track.embedding,
+        fields,
+    }
 }

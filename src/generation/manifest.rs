@@ -70,16 +70,31 @@ impl Manifest {
         let mut files = BTreeMap::new();
         for path in list(dir)? {
             let entry = hash_file(&path)?;
-            let relative = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+            let relative = path
+                .strip_prefix(dir)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             files.insert(relative, entry);
         }
-        let mut manifest = Self { format: FORMAT, id: String::new(), model, extractor, dimension, tracks, files };
+        let mut manifest = Self {
+            format: FORMAT,
+            id: String::new(),
+            model,
+            extractor,
+            dimension,
+            tracks,
+            files,
+        };
         manifest.id = manifest.content_id();
         Ok(manifest)
     }
 
     fn content_id(&self) -> String {
-        let anonymous = Self { id: String::new(), ..self.clone() };
+        let anonymous = Self {
+            id: String::new(),
+            ..self.clone()
+        };
         let text = serde_json::to_vec(&anonymous).expect("a manifest is plain data");
         hex(&Sha256::digest(text)[..8])
     }
@@ -99,15 +114,24 @@ impl Manifest {
     /// [`GenerationError`] when it is missing, newer than this program, or not what was written.
     pub fn read(dir: &Path) -> Result<Self, GenerationError> {
         let path = dir.join(MANIFEST_FILE);
-        let text = fs::read(&path).map_err(|source| GenerationError::Io { path: path.clone(), source })?;
-        let fault = |source| GenerationError::Manifest { path: path.clone(), source };
+        let text = fs::read(&path).map_err(|source| GenerationError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let fault = |source| GenerationError::Manifest {
+            path: path.clone(),
+            source,
+        };
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
         let Format { format } = serde_json::from_slice(&text).map_err(fault)?;
         if format > FORMAT {
-            return Err(GenerationError::NewerFormat { found: format, known: FORMAT });
+            return Err(GenerationError::NewerFormat {
+                found: format,
+                known: FORMAT,
+            });
         }
         let manifest: Self = serde_json::from_slice(&text).map_err(fault)?;
         if manifest.id != manifest.content_id() {
@@ -150,7 +174,10 @@ pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, GenerationError> {
 }
 
 fn hash_file(path: &Path) -> Result<FileEntry, GenerationError> {
-    let io = |source| GenerationError::Io { path: path.to_path_buf(), source };
+    let io = |source| GenerationError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
     let mut file = File::open(path).map_err(io)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -158,7 +185,10 @@ fn hash_file(path: &Path) -> Result<FileEntry, GenerationError> {
     loop {
         let count = file.read(&mut buffer).map_err(io)?;
         if count == 0 {
-            return Ok(FileEntry { bytes, sha256: hex(&hash.finalize()) });
+            return Ok(FileEntry {
+                bytes,
+                sha256: hex(&hash.finalize()),
+            });
         }
         hash.update(&buffer[..count]);
         bytes += count as u64;

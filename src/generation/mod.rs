@@ -25,7 +25,10 @@ use crate::{
     batch::Batcher,
     catalog::CatalogError,
     extract::{ExtractError, Extractor},
-    index::{EmbeddedIndex, IndexError, VectorRead, landmarks::{LandmarkError, LandmarkIndex}},
+    index::{
+        EmbeddedIndex, IndexError, VectorRead,
+        landmarks::{LandmarkError, LandmarkIndex},
+    },
     model::{ModelDir, ModelError},
 };
 
@@ -111,16 +114,25 @@ impl Generation {
         manifest.verify(dir)?;
         let model = Arc::new(ModelDir::load(&dir.join(manifest::MODEL_DIR))?);
         if model.extractor != manifest.extractor {
-            return Err(GenerationError::Mismatch("the model is not the manifest's extractor"));
+            return Err(GenerationError::Mismatch(
+                "the model is not the manifest's extractor",
+            ));
         }
         let extractor = Extractor::load(&model, batcher)?;
         let index = EmbeddedIndex::open(&dir.join(manifest::INDEX_DIR))?;
         if index.describe().dimension != extractor.dim() {
-            return Err(GenerationError::Mismatch("the vectors have another dimension than the encoder gives"));
+            return Err(GenerationError::Mismatch(
+                "the vectors have another dimension than the encoder gives",
+            ));
         }
         let path = dir.join(manifest::LANDMARKS_FILE);
         let bytes = std::fs::read(&path).map_err(|source| GenerationError::Io { path, source })?;
         let landmarks = LandmarkIndex::from_bytes(&bytes)?;
-        Ok(Self { manifest, extractor, index, landmarks })
+        Ok(Self {
+            manifest,
+            extractor,
+            index,
+            landmarks,
+        })
     }
 }

@@ -28,7 +28,10 @@ impl GenerationStore {
     /// [`GenerationError::Io`] when it cannot be made.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, GenerationError> {
         let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|source| GenerationError::Io { path: dir.clone(), source })?;
+        fs::create_dir_all(&dir).map_err(|source| GenerationError::Io {
+            path: dir.clone(),
+            source,
+        })?;
         Ok(Self { dir })
     }
 
@@ -43,12 +46,19 @@ impl GenerationStore {
         tempfile::Builder::new()
             .prefix(STAGE_PREFIX)
             .tempdir_in(&self.dir)
-            .map_err(|source| GenerationError::Io { path: self.dir.clone(), source })
+            .map_err(|source| GenerationError::Io {
+                path: self.dir.clone(),
+                source,
+            })
     }
 
     /// Makes a staged directory a generation: all its bytes reach the disk, then one rename
     /// shows it. A generation of the same name has the same content and stays as it is.
-    pub(super) fn commit(&self, staged: TempDir, manifest: &Manifest) -> Result<(), GenerationError> {
+    pub(super) fn commit(
+        &self,
+        staged: TempDir,
+        manifest: &Manifest,
+    ) -> Result<(), GenerationError> {
         let target = self.path(&manifest.id);
         if target.exists() {
             return Ok(());
@@ -63,7 +73,10 @@ impl GenerationStore {
             }
         }
         let staged = staged.keep();
-        fs::rename(&staged, &target).map_err(|source| GenerationError::Io { path: target, source })?;
+        fs::rename(&staged, &target).map_err(|source| GenerationError::Io {
+            path: target,
+            source,
+        })?;
         sync(&self.dir)
     }
 
@@ -74,13 +87,19 @@ impl GenerationStore {
     ///
     /// [`GenerationError::Io`] when the directory cannot be read or changed.
     pub fn prune(&self, active: &str, keep: usize) -> Result<Vec<String>, GenerationError> {
-        let io = |source| GenerationError::Io { path: self.dir.clone(), source };
+        let io = |source| GenerationError::Io {
+            path: self.dir.clone(),
+            source,
+        };
         let mut doomed = Vec::new();
         let mut finished = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(io)? {
             let entry = entry.map_err(io)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let modified = entry.metadata().and_then(|data| data.modified()).map_err(io)?;
+            let modified = entry
+                .metadata()
+                .and_then(|data| data.modified())
+                .map_err(io)?;
             if !name.starts_with(STAGE_PREFIX) {
                 finished.push((modified, name));
             } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
@@ -89,7 +108,12 @@ impl GenerationStore {
         }
         finished.retain(|(_, name)| name != active);
         finished.sort_by(|a, b| b.cmp(a));
-        doomed.extend(finished.into_iter().skip(keep.saturating_sub(1)).map(|(_, name)| name));
+        doomed.extend(
+            finished
+                .into_iter()
+                .skip(keep.saturating_sub(1))
+                .map(|(_, name)| name),
+        );
         for name in &doomed {
             fs::remove_dir_all(self.path(name)).map_err(io)?;
         }
@@ -100,5 +124,8 @@ impl GenerationStore {
 fn sync(path: &Path) -> Result<(), GenerationError> {
     File::open(path)
         .and_then(|file| file.sync_all())
-        .map_err(|source| GenerationError::Io { path: path.to_path_buf(), source })
+        .map_err(|source| GenerationError::Io {
+            path: path.to_path_buf(),
+            source,
+        })
 }

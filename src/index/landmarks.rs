@@ -211,7 +211,9 @@ impl LandmarkIndex {
     /// The track that owns a position.
     fn ordinal(&self, position: u32) -> usize {
         // Tracks without landmarks take no room: the last of equal starts is the one with room.
-        self.stretches.partition_point(|stretch| stretch.start <= position) - 1
+        self.stretches
+            .partition_point(|stretch| stretch.start <= position)
+            - 1
     }
 
     /// About how many landmarks begin in a stretch of the line of time.
@@ -230,7 +232,10 @@ impl LandmarkIndex {
 
     /// The positions of a track.
     fn span(&self, ordinal: usize) -> Range<u32> {
-        let end = self.stretches.get(ordinal + 1).map_or(self.end, |next| next.start);
+        let end = self
+            .stretches
+            .get(ordinal + 1)
+            .map_or(self.end, |next| next.start);
         self.stretches[ordinal].start..end
     }
 }
@@ -246,7 +251,11 @@ fn density(end: u32, positions: &[u32]) -> Vec<u8> {
 }
 impl LandmarkIndex {
     /// SHIM
-    pub fn to_bytes(&self) -> Vec<u8> { Vec::new() }
+    pub fn to_bytes(&self) -> Vec<u8> {
+        Vec::new()
+    }
     /// SHIM
-    pub fn from_bytes(_b: &[u8]) -> Result<Self, LandmarkError> { Self::build(Vec::new()) }
+    pub fn from_bytes(_b: &[u8]) -> Result<Self, LandmarkError> {
+        Self::build(Vec::new())
+    }
 }

@@ -41,9 +41,10 @@ impl Library {
     pub(super) fn survey(dir: &Path, subset: Option<Subset>) -> Result<Self, IngestError> {
         match fma::Layout::detect(dir, subset.unwrap_or(Subset::Full)) {
             Ok(layout) => Self::survey_fma(layout, subset.unwrap_or(Subset::Full)),
-            Err(CatalogError::Layout { fault: fma::LayoutFault::NoMetadata, .. }) if subset.is_none() => {
-                Ok(Self::survey_folder(dir))
-            }
+            Err(CatalogError::Layout {
+                fault: fma::LayoutFault::NoMetadata,
+                ..
+            }) if subset.is_none() => Ok(Self::survey_folder(dir)),
             Err(error) => Err(error.into()),
         }
     }
@@ -51,17 +52,28 @@ impl Library {
     fn survey_fma(layout: fma::Layout, subset: Subset) -> Result<Self, IngestError> {
         let parsed = fma::read_metadata(&layout.metadata, subset)?;
         let listing = layout.list()?;
-        let mut notices: Vec<String> =
-            parsed.faults.kept().iter().take(TOLD_FAULTS).map(ToString::to_string).collect();
+        let mut notices: Vec<String> = parsed
+            .faults
+            .kept()
+            .iter()
+            .take(TOLD_FAULTS)
+            .map(ToString::to_string)
+            .collect();
         let untold = parsed.faults.total().saturating_sub(TOLD_FAULTS);
         if untold > 0 {
             notices.push(format!("{untold} more faults in the metadata"));
         }
         for stranger in &listing.strangers {
-            notices.push(format!("{stranger} is no track of the FMA by its name: passed over"));
+            notices.push(format!(
+                "{stranger} is no track of the FMA by its name: passed over"
+            ));
         }
-        let wanted: std::collections::HashSet<TrackId> =
-            parsed.metadata.tracks.iter().map(|track| track.id).collect();
+        let wanted: std::collections::HashSet<TrackId> = parsed
+            .metadata
+            .tracks
+            .iter()
+            .map(|track| track.id)
+            .collect();
         let all_files = listing.files.values().cloned().collect();
         // Without a subset a file that no row describes is looked at too, and gets into the ledger.
         let files = listing
@@ -83,12 +95,21 @@ impl Library {
 
     fn survey_folder(dir: &Path) -> Self {
         let walk = folder::walk(dir);
-        let notices = walk.skipped.iter().map(|skipped| format!("{skipped}: {}", skipped.source)).collect();
+        let notices = walk
+            .skipped
+            .iter()
+            .map(|skipped| format!("{skipped}: {}", skipped.source))
+            .collect();
         Self {
             root: dir.to_path_buf(),
             described: Described::ByTags,
             metadata: None,
-            files: walk.files.iter().cloned().map(|file| (file, None)).collect(),
+            files: walk
+                .files
+                .iter()
+                .cloned()
+                .map(|file| (file, None))
+                .collect(),
             all_files: walk.files,
             notices,
             metadata_faults: 0,
@@ -97,7 +118,9 @@ impl Library {
 
     /// Tells what was noticed; returns the number of faults in the metadata.
     pub(super) fn report_faults(&self, progress: &dyn Progress) -> usize {
-        self.notices.iter().for_each(|notice| progress.notice(notice));
+        self.notices
+            .iter()
+            .for_each(|notice| progress.notice(notice));
         self.metadata_faults
     }
 
@@ -110,7 +133,10 @@ impl Library {
                     known.stamp != file.stamp || matches!(known.state, FileState::Pending(_))
                 })
             })
-            .map(|(file, named)| Task { file: file.clone(), named: *named })
+            .map(|(file, named)| Task {
+                file: file.clone(),
+                named: *named,
+            })
             .collect()
     }
 }

@@ -146,7 +146,11 @@ impl Ingest {
         if request.retry_bad {
             self.catalog.clear_ledger(id).await?;
         }
-        report.vanished = self.catalog.reconcile(id, &library.all_files).await?.vanished;
+        report.vanished = self
+            .catalog
+            .reconcile(id, &library.all_files)
+            .await?
+            .vanished;
         let known = self.catalog.known_files(id, self.extractor.id()).await?;
         let todo = library.todo(&known);
         report.unchanged = report.found - todo.len();
@@ -181,7 +185,12 @@ impl Ingest {
             Finding::Analysed(found) => {
                 let recorded = self
                     .catalog
-                    .record_analysed(&found.file, &found.subject, self.extractor.id(), &found.analysis)
+                    .record_analysed(
+                        &found.file,
+                        &found.subject,
+                        self.extractor.id(),
+                        &found.analysis,
+                    )
                     .await?;
                 match recorded {
                     Recorded::Track(_) => {
@@ -195,7 +204,9 @@ impl Ingest {
                 }
             }
             Finding::Bad { reason, message } => {
-                self.catalog.record_bad(library, file, reason, &message).await?;
+                self.catalog
+                    .record_bad(library, file, reason, &message)
+                    .await?;
                 report.bad += 1;
                 Outcome::Bad(format!("{reason}: {message}"))
             }
@@ -208,7 +219,10 @@ impl Ingest {
 type Findings = mpsc::Receiver<(crate::catalog::FoundFile, Finding)>;
 
 fn canonical(dir: &Path) -> Result<PathBuf, IngestError> {
-    let fault = |source| IngestError::Directory { path: dir.to_path_buf(), source };
+    let fault = |source| IngestError::Directory {
+        path: dir.to_path_buf(),
+        source,
+    };
     let path = dir.canonicalize().map_err(fault)?;
     if !path.is_dir() {
         return Err(fault(io::ErrorKind::NotADirectory.into()));

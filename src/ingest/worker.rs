@@ -17,9 +17,8 @@ use crate::{
     audio::{AudioError, Decoder, Excerpt, SAMPLE_RATE, Tags, fingerprint},
     batch::Batcher,
     catalog::{
-        Analysis, AudioFile, BadReason, Catalog, CatalogError, ContentHash, FileStamp, FoundFile, LibraryId, LocalTrack,
-        folder::TrackTags,
-        Placement, Subject, Windows,
+        Analysis, AudioFile, BadReason, Catalog, CatalogError, ContentHash, FileStamp, FoundFile,
+        LibraryId, LocalTrack, Placement, Subject, Windows, folder::TrackTags,
     },
     extract::{ExtractError, Extractor},
     track::TrackId,
@@ -61,7 +60,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(ingest: &Ingest, library: LibraryId, root: PathBuf, described: Described) -> Arc<Self> {
+    pub(super) fn new(
+        ingest: &Ingest,
+        library: LibraryId,
+        root: PathBuf,
+        described: Described,
+    ) -> Arc<Self> {
         Arc::new(Self {
             catalog: ingest.catalog.clone(),
             decoder: ingest.decoder.clone(),
@@ -86,11 +90,18 @@ impl Worker {
         let (sender, findings) = mpsc::channel(2 * threads.max(1));
         let tasks = Arc::new(Mutex::new(VecDeque::from(tasks)));
         for number in 0..threads.max(1) {
-            let (worker, tasks, sender, cancel) =
-                (Arc::clone(&self), Arc::clone(&tasks), sender.clone(), Arc::clone(cancel));
+            let (worker, tasks, sender, cancel) = (
+                Arc::clone(&self),
+                Arc::clone(&tasks),
+                sender.clone(),
+                Arc::clone(cancel),
+            );
             let body = move || {
                 while !cancel.load(Ordering::SeqCst) {
-                    let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let task = tasks
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front();
                     let Some(task) = task else { break };
                     let finding = worker.look(&task);
                     if sender.blocking_send((task.file, finding)).is_err() {
@@ -108,15 +119,28 @@ impl Worker {
 
     fn look(&self, task: &Task) -> Finding {
         let path = task.file.path.below(&self.root);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, ContentHash::of_reader(file)?)));
+        let opened = File::open(&path)
+            .and_then(|file| Ok((file.metadata()?, ContentHash::of_reader(file)?)));
         let (metadata, hash) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Finding::Bad { reason: BadReason::Unreadable, message: error.to_string() },
+            Err(error) => {
+                return Finding::Bad {
+                    reason: BadReason::Unreadable,
+                    message: error.to_string(),
+                };
+            }
         };
         // The stamp of what was hashed: the file may have changed since the survey.
         let stamp = FileStamp::of(&metadata);
-        let file = AudioFile { library: self.library, path: task.file.path.clone(), stamp, hash };
-        let placed = self.runtime.block_on(self.catalog.place(&file, task.named, self.extractor.id()));
+        let file = AudioFile {
+            library: self.library,
+            path: task.file.path.clone(),
+            stamp,
+            hash,
+        };
+        let placed =
+            self.runtime
+                .block_on(self.catalog.place(&file, task.named, self.extractor.id()));
         match placed {
             Ok(Placement::Done(_)) => Finding::Moved,
             Ok(Placement::Duplicate(_)) => Finding::Copy,
@@ -131,15 +155,24 @@ impl Worker {
 
     fn analyse(&self, task: &Task, file: AudioFile) -> Finding {
         let path = task.file.path.below(&self.root);
-        let excerpt = Excerpt { offset_seconds: 0.0, max_seconds: self.settings.max_seconds };
+        let excerpt = Excerpt {
+            offset_seconds: 0.0,
+            max_seconds: self.settings.max_seconds,
+        };
         let decoded = match self.decoder.decode_file(&path, excerpt) {
             Ok(decoded) => decoded,
             Err(error) => return bad(&error),
         };
         let clip_seconds = decoded.clip.len() as f64 / f64::from(SAMPLE_RATE);
         if clip_seconds < self.settings.min_seconds {
-            let message = format!("{clip_seconds:.2} s of audio, {:.2} s are needed", self.settings.min_seconds);
-            return Finding::Bad { reason: BadReason::TooShort, message };
+            let message = format!(
+                "{clip_seconds:.2} s of audio, {:.2} s are needed",
+                self.settings.min_seconds
+            );
+            return Finding::Bad {
+                reason: BadReason::TooShort,
+                message,
+            };
         }
         let prepared = match self.extractor.prepare(&decoded.clip) {
             Ok(prepared) => prepared,
@@ -153,20 +186,35 @@ impl Worker {
         };
         let analysis = Analysis {
             embedding: embedded.embedding,
-            windows: Windows { start_seconds: embedded.start_seconds, vectors: embedded.windows.concat() },
-            landmarks: landmarks.into_iter().map(|landmark| (landmark.hash, landmark.frame)).collect(),
+            windows: Windows {
+                start_seconds: embedded.start_seconds,
+                vectors: embedded.windows.concat(),
+            },
+            landmarks: landmarks
+                .into_iter()
+                .map(|landmark| (landmark.hash, landmark.frame))
+                .collect(),
             clip_seconds,
         };
         let subject = match (&self.described, task.named) {
             (Described::ByMetadata, Some(id)) => Subject::Fma(id),
             _ => Subject::Local(LocalTrack {
                 // Tags are a help and not a need: a file without readable ones is named by its path.
-                tags: self.decoder.read_tags(&path).map(track_tags).unwrap_or_default().or_from_path(&task.file.path),
+                tags: self
+                    .decoder
+                    .read_tags(&path)
+                    .map(track_tags)
+                    .unwrap_or_default()
+                    .or_from_path(&task.file.path),
                 duration_seconds: decoded.source.duration_seconds.or(Some(clip_seconds)),
                 bit_rate: None,
             }),
         };
-        Finding::Analysed(Box::new(Analysed { file, subject, analysis }))
+        Finding::Analysed(Box::new(Analysed {
+            file,
+            subject,
+            analysis,
+        }))
     }
 }
 

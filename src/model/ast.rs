@@ -23,7 +23,12 @@ struct Embeddings {
 }
 
 /// Positions covered by `patches` patches of `size` values, `stride` apart, patch after patch.
-fn unfold_index(patches: usize, size: usize, stride: usize, like: &VarBuilder<'_>) -> Result<Tensor> {
+fn unfold_index(
+    patches: usize,
+    size: usize,
+    stride: usize,
+    like: &VarBuilder<'_>,
+) -> Result<Tensor> {
     let index: Vec<u32> = (0..patches)
         .flat_map(|patch| (0..size).map(move |offset| (patch * stride + offset) as u32))
         .collect();
@@ -97,14 +102,19 @@ impl Attention {
         let (batch, tokens, hidden) = x.dims3()?;
         let head_dim = hidden / self.heads;
         let split = |y: Tensor| {
-            y.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2)?.contiguous()
+            y.reshape((batch, tokens, self.heads, head_dim))?
+                .transpose(1, 2)?
+                .contiguous()
         };
         // Scaling the queries instead of the scores touches `head_dim / tokens` as many values.
         let q = (split(self.q_proj.forward(x)?)? * (head_dim as f64).powf(-0.5))?;
         let k = split(self.k_proj.forward(x)?)?;
         let v = split(self.v_proj.forward(x)?)?;
         let weights = softmax_last_dim(&q.matmul(&k.t()?)?)?;
-        let context = weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, hidden))?;
+        let context = weights
+            .matmul(&v)?
+            .transpose(1, 2)?
+            .reshape((batch, tokens, hidden))?;
         self.o_proj.forward(&context)
     }
 }
@@ -179,7 +189,11 @@ impl Ast {
         Ok(Self {
             embeddings: Embeddings::new(config, vb.pp("embeddings"))?,
             layers,
-            layernorm: layer_norm(config.hidden_size, config.layer_norm_eps, vb.pp("layernorm"))?,
+            layernorm: layer_norm(
+                config.hidden_size,
+                config.layer_norm_eps,
+                vb.pp("layernorm"),
+            )?,
         })
     }
 
@@ -195,6 +209,9 @@ impl Ast {
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
         let pooler_output = last_hidden_state.narrow(1, 0, 2)?.mean(1)?;
-        Ok(AstOutput { last_hidden_state, pooler_output })
+        Ok(AstOutput {
+            last_hidden_state,
+            pooler_output,
+        })
     }
 }

@@ -45,7 +45,10 @@ pub fn canonical_name(name: &str) -> Option<String> {
     };
     let rest = RENAMED
         .iter()
-        .find_map(|(published, own)| rest.strip_prefix(published).map(|tail| format!("{own}{tail}")))
+        .find_map(|(published, own)| {
+            rest.strip_prefix(published)
+                .map(|tail| format!("{own}{tail}"))
+        })
         .unwrap_or_else(|| rest.to_owned());
     Some(format!("layers.{number}.{rest}"))
 }
@@ -58,7 +61,10 @@ pub fn published_name(name: &str) -> String {
     };
     let rest = RENAMED
         .iter()
-        .find_map(|(published, own)| rest.strip_prefix(own).map(|tail| format!("{published}{tail}")))
+        .find_map(|(published, own)| {
+            rest.strip_prefix(own)
+                .map(|tail| format!("{published}{tail}"))
+        })
         .unwrap_or_else(|| rest.to_owned());
     format!("encoder.layer.{number}.{rest}")
 }
@@ -75,9 +81,15 @@ pub(super) fn weight_shapes(config: &AstConfig) -> BTreeMap<String, Vec<usize>> 
     for name in ["cls_token", "distillation_token"] {
         add(format!("embeddings.{name}"), &[1, 1, hidden]);
     }
-    add("embeddings.position_embeddings".to_owned(), &[1, config.tokens(), hidden]);
+    add(
+        "embeddings.position_embeddings".to_owned(),
+        &[1, config.tokens(), hidden],
+    );
     let projection = "embeddings.patch_embeddings.projection";
-    add(format!("{projection}.weight"), &[hidden, 1, config.patch_size, config.patch_size]);
+    add(
+        format!("{projection}.weight"),
+        &[hidden, 1, config.patch_size, config.patch_size],
+    );
     add(format!("{projection}.bias"), &[hidden]);
     for layer in 0..config.num_hidden_layers {
         let mut linear = |name: &str, rows: usize, columns: usize, bias: bool| {
@@ -87,7 +99,12 @@ pub(super) fn weight_shapes(config: &AstConfig) -> BTreeMap<String, Vec<usize>> 
             }
         };
         for name in ["q_proj", "k_proj", "v_proj"] {
-            linear(&format!("attention.{name}"), hidden, hidden, config.qkv_bias);
+            linear(
+                &format!("attention.{name}"),
+                hidden,
+                hidden,
+                config.qkv_bias,
+            );
         }
         linear("attention.o_proj", hidden, hidden, true);
         linear("mlp.fc1", config.intermediate_size, hidden, true);
@@ -125,7 +142,8 @@ impl ModelDir {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join(CONFIG_FILE);
         let text = read(&path)?;
-        let config = serde_json::from_slice(&text).map_err(|source| ModelError::Json { path, source })?;
+        let config =
+            serde_json::from_slice(&text).map_err(|source| ModelError::Json { path, source })?;
         let features = FeatureConfig::load(dir)?;
         let bytes = read(&dir.join(WEIGHTS_FILE))?;
         let mut weights = BTreeMap::new();
@@ -134,7 +152,10 @@ impl ModelDir {
                 Some(name) => {
                     weights.insert(name, weight.to_dtype(DType::F32)?);
                 }
-                None => tracing::debug!(weight = name, "the classification head is not part of the encoder"),
+                None => tracing::debug!(
+                    weight = name,
+                    "the classification head is not part of the encoder"
+                ),
             }
         }
         Self::new(config, features, weights)
@@ -154,7 +175,12 @@ impl ModelDir {
         check_front_end(&config, &features)?;
         check_weights(&config, &weights)?;
         let extractor = extractor_id(&config, &features, &weights)?;
-        Ok(Self { config, features, extractor, weights })
+        Ok(Self {
+            config,
+            features,
+            extractor,
+            weights,
+        })
     }
 
     /// Writes the directory as `transformers` reads it. The directory is made if needed; existing
@@ -170,12 +196,17 @@ impl ModelDir {
         };
         fs::create_dir_all(dir).map_err(io(dir))?;
         let path = dir.join(CONFIG_FILE);
-        let text = serde_json::to_vec_pretty(&self.config)
-            .map_err(|source| ModelError::Json { path: path.clone(), source })?;
+        let text = serde_json::to_vec_pretty(&self.config).map_err(|source| ModelError::Json {
+            path: path.clone(),
+            source,
+        })?;
         fs::write(&path, text).map_err(io(&path))?;
         self.features.save(dir)?;
-        let published: HashMap<String, Tensor> =
-            self.weights.iter().map(|(name, weight)| (published_name(name), weight.clone())).collect();
+        let published: HashMap<String, Tensor> = self
+            .weights
+            .iter()
+            .map(|(name, weight)| (published_name(name), weight.clone()))
+            .collect();
         candle_core::safetensors::save(&published, dir.join(WEIGHTS_FILE))?;
         Ok(())
     }
@@ -208,7 +239,10 @@ impl ModelDir {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    fs::read(path).map_err(|source| ModelError::Io { path: path.to_path_buf(), source })
+    fs::read(path).map_err(|source| ModelError::Io {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn check_front_end(config: &AstConfig, features: &FeatureConfig) -> Result<(), ModelError> {
@@ -217,7 +251,11 @@ fn check_front_end(config: &AstConfig, features: &FeatureConfig) -> Result<(), M
         ("max_length", features.max_length, config.max_length),
     ] {
         if features != model {
-            return Err(ModelError::FrontEndMismatch { key, features, model });
+            return Err(ModelError::FrontEndMismatch {
+                key,
+                features,
+                model,
+            });
         }
     }
     Ok(())
@@ -225,11 +263,19 @@ fn check_front_end(config: &AstConfig, features: &FeatureConfig) -> Result<(), M
 
 fn check_weights(config: &AstConfig, weights: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
     let shapes = weight_shapes(config);
-    let missing: Vec<_> = shapes.keys().filter(|name| !weights.contains_key(*name)).cloned().collect();
+    let missing: Vec<_> = shapes
+        .keys()
+        .filter(|name| !weights.contains_key(*name))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(ModelError::MissingWeights(missing));
     }
-    let unknown: Vec<_> = weights.keys().filter(|name| !shapes.contains_key(*name)).cloned().collect();
+    let unknown: Vec<_> = weights
+        .keys()
+        .filter(|name| !shapes.contains_key(*name))
+        .cloned()
+        .collect();
     if !unknown.is_empty() {
         return Err(ModelError::UnknownWeights(unknown));
     }
@@ -237,7 +283,11 @@ fn check_weights(config: &AstConfig, weights: &BTreeMap<String, Tensor>) -> Resu
         let weight = &weights[&name];
         if weight.dims() != expected {
             let found = weight.dims().to_vec();
-            return Err(ModelError::WeightShape { name, found, expected });
+            return Err(ModelError::WeightShape {
+                name,
+                found,
+                expected,
+            });
         }
         // One NaN or infinity anywhere makes the sum of |w| - |w| NaN.
         let magnitude = weight.abs()?;
@@ -264,8 +314,18 @@ fn extractor_id(
     for (name, weight) in weights {
         hash.update(name);
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        hash.update(values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>());
+        hash.update(
+            values
+                .into_iter()
+                .flat_map(f32::to_le_bytes)
+                .collect::<Vec<u8>>(),
+        );
     }
-    let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(ExtractorId::new(digits))
 }

@@ -145,9 +145,19 @@ impl AstConfig {
     ///
     /// [`ModelError::Config`] with the first key that cannot be.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let fault = |key, found: String, expected| Err(ModelError::Config { key, found, expected });
+        let fault = |key, found: String, expected| {
+            Err(ModelError::Config {
+                key,
+                found,
+                expected,
+            })
+        };
         if self.model_type != "audio-spectrogram-transformer" {
-            return fault("model_type", self.model_type.clone(), "it has to be audio-spectrogram-transformer");
+            return fault(
+                "model_type",
+                self.model_type.clone(),
+                "it has to be audio-spectrogram-transformer",
+            );
         }
         if self.hidden_act != "gelu" {
             return fault("hidden_act", self.hidden_act.clone(), "only gelu is known");
@@ -164,17 +174,33 @@ impl AstConfig {
             ("num_mel_bins", self.num_mel_bins, 1024),
         ] {
             if value == 0 || value > most {
-                return fault(key, value.to_string(), "it has to be positive and of a sensible size");
+                return fault(
+                    key,
+                    value.to_string(),
+                    "it has to be positive and of a sensible size",
+                );
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return fault("num_attention_heads", self.num_attention_heads.to_string(), "it has to divide hidden_size");
+            return fault(
+                "num_attention_heads",
+                self.num_attention_heads.to_string(),
+                "it has to divide hidden_size",
+            );
         }
         if self.patch_size > self.num_mel_bins || self.patch_size > self.max_length {
-            return fault("patch_size", self.patch_size.to_string(), "a patch has to fit into a window");
+            return fault(
+                "patch_size",
+                self.patch_size.to_string(),
+                "a patch has to fit into a window",
+            );
         }
         if !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps < 1.0) {
-            return fault("layer_norm_eps", self.layer_norm_eps.to_string(), "it has to be in [0, 1)");
+            return fault(
+                "layer_norm_eps",
+                self.layer_norm_eps.to_string(),
+                "it has to be in [0, 1)",
+            );
         }
         Ok(())
     }

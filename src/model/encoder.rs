@@ -43,7 +43,11 @@ impl Encoder {
         config.validate()?;
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), DType::F32, device);
         let ast = Ast::new(&config, vb)?;
-        Ok(Self { config, ast, device: device.clone() })
+        Ok(Self {
+            config,
+            ast,
+            device: device.clone(),
+        })
     }
 
     /// The encoder's settings.
@@ -80,9 +84,16 @@ impl EncodeWindows for Encoder {
         }
         let expected = self.window_len();
         if let Some(window) = windows.iter().find(|window| window.len() != expected) {
-            return Err(ModelError::WindowSize { found: window.len(), expected });
+            return Err(ModelError::WindowSize {
+                found: window.len(),
+                expected,
+            });
         }
-        let shape = (windows.len(), self.config.max_length, self.config.num_mel_bins);
+        let shape = (
+            windows.len(),
+            self.config.max_length,
+            self.config.num_mel_bins,
+        );
         let input = Tensor::from_vec(windows.concat(), shape, &self.device)?;
         let mut embeddings = self.ast.forward(&input)?.pooler_output.to_vec2::<f32>()?;
         for embedding in &mut embeddings {
@@ -98,7 +109,11 @@ impl EncodeWindows for Encoder {
 ///
 /// [`ModelError::DegenerateEmbedding`] when it is zero or not finite.
 pub fn normalise(vector: &mut [f32]) -> Result<(), ModelError> {
-    let norm = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let norm = vector
+        .iter()
+        .map(|&value| f64::from(value).powi(2))
+        .sum::<f64>()
+        .sqrt();
     if !norm.is_finite() || norm < 1e-12 {
         return Err(ModelError::DegenerateEmbedding);
     }

@@ -20,7 +20,10 @@ use super::{AstConfig, ModelError, checkpoint::weight_shapes};
 /// # Errors
 ///
 /// [`ModelError::Config`] for settings that no encoder can have.
-pub fn untrained_weights(config: &AstConfig, seed: u64) -> Result<BTreeMap<String, Tensor>, ModelError> {
+pub fn untrained_weights(
+    config: &AstConfig,
+    seed: u64,
+) -> Result<BTreeMap<String, Tensor>, ModelError> {
     config.validate()?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut weights = BTreeMap::new();
@@ -34,7 +37,8 @@ pub fn untrained_weights(config: &AstConfig, seed: u64) -> Result<BTreeMap<Strin
 
 fn draw(name: &str, shape: &[usize], count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut normal = |deviation: f32| {
-        let distribution = Normal::new(0.0, deviation).expect("deviations here are finite and positive");
+        let distribution =
+            Normal::new(0.0, deviation).expect("deviations here are finite and positive");
         distribution.sample_iter(&mut *rng).take(count).collect()
     };
     if name.ends_with("position_embeddings") {
@@ -47,7 +51,8 @@ fn draw(name: &str, shape: &[usize], count: usize, rng: &mut ChaCha8Rng) -> Vec<
     match shape {
         [rows, columns] => {
             let bound = (6.0 / (rows + columns) as f32).sqrt();
-            let distribution = Uniform::new(-bound, bound).expect("the bound is finite and positive");
+            let distribution =
+                Uniform::new(-bound, bound).expect("the bound is finite and positive");
             distribution.sample_iter(rng).take(count).collect()
         }
         _ if name.contains("layernorm") && name.ends_with("weight") => vec![1.0; count],

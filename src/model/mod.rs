@@ -16,7 +16,7 @@ pub use ast::{Ast, AstOutput};
 pub use checkpoint::{CONFIG_FILE, ModelDir, WEIGHTS_FILE, canonical_name, published_name};
 pub use config::{AstConfig, Preset};
 pub use device::{DeviceChoice, describe_device, select_device};
-pub use encoder::{Encoder, EncodeWindows, mean_embedding, normalise};
+pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
 pub use init::untrained_weights;
 
 /// What can go wrong between a model directory and an embedding.

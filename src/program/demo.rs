@@ -21,9 +21,20 @@ pub(super) async fn prepare(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
     let _lock = parts.lock()?;
     let (model, card) = parts.model()?;
     let model = Arc::new(model);
-    let request = IngestRequest { dir: dir.to_path_buf(), subset: None, retry_bad: false };
+    let request = IngestRequest {
+        dir: dir.to_path_buf(),
+        subset: None,
+        retry_bad: false,
+    };
     let progress = ConsoleProgress::default();
-    parts.ingest(&model, &request, &progress, &Arc::new(AtomicBool::new(false))).await?;
+    parts
+        .ingest(
+            &model,
+            &request,
+            &progress,
+            &Arc::new(AtomicBool::new(false)),
+        )
+        .await?;
     progress.finish();
     parts.build_and_activate(&model, card).await?;
     Ok(())

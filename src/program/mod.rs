@@ -31,9 +31,13 @@ pub struct CommonFlags {
 
 /// Loads the settings and starts the log; `Err` is the exit code to end with right away.
 fn begin(flags: &CommonFlags) -> Result<Settings, ExitCode> {
-    let file = flags.config.clone().or_else(|| std::env::var_os("SONGKIN_CONFIG").map(PathBuf::from));
+    let file = flags
+        .config
+        .clone()
+        .or_else(|| std::env::var_os("SONGKIN_CONFIG").map(PathBuf::from));
     // A variable that is not UTF-8 is none of ours.
-    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let environment = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let settings = match config::load(file.as_deref(), environment, &flags.settings) {
         Ok(settings) => settings,
         Err(faults) => {
@@ -60,7 +64,10 @@ fn say(text: &str) {
 
 /// Runs the work on a fresh runtime and turns its outcome into an exit code.
 fn run(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start: {error}");

@@ -43,15 +43,28 @@ impl Parts {
     /// # Errors
     ///
     /// Says which part cannot be opened.
-    pub async fn open(settings: Settings, on_death: impl FnOnce() + Send + 'static) -> anyhow::Result<Self> {
+    pub async fn open(
+        settings: Settings,
+        on_death: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let dir = &settings.data.dir;
-        fs::create_dir_all(dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
+        fs::create_dir_all(dir)
+            .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
         let catalog = Catalog::open(dir.join("catalog.sqlite")).await?;
         let store = GenerationStore::open(dir.join("generations"))?;
-        let batch = BatchSettings { max_batch: settings.batch.max_batch, max_queue: settings.batch.max_queue };
+        let batch = BatchSettings {
+            max_batch: settings.batch.max_batch,
+            max_queue: settings.batch.max_queue,
+        };
         let batcher = Arc::new(Batcher::start(batch, settings.model.device, on_death)?);
         let decoder = decoder(&settings)?;
-        Ok(Self { settings, catalog, store, batcher, decoder })
+        Ok(Self {
+            settings,
+            catalog,
+            store,
+            batcher,
+            decoder,
+        })
     }
 
     /// The model that new generations are built with, and its name.
@@ -65,12 +78,28 @@ impl Parts {
             let preset = settings.preset;
             let weights = untrained_weights(&preset.config(), settings.seed)?;
             let model = ModelDir::new(preset.config(), FeatureConfig::default(), weights)?;
-            return Ok((model, ModelCard { name: format!("untrained-{}", preset.name()), trained: false }));
+            return Ok((
+                model,
+                ModelCard {
+                    name: format!("untrained-{}", preset.name()),
+                    trained: false,
+                },
+            ));
         }
         let model = ModelDir::load(&settings.dir)
             .with_context(|| format!("cannot load the model in {}", settings.dir.display()))?;
-        let name = settings.dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
-        Ok((model, ModelCard { name: name.unwrap_or_else(|| "model".to_owned()), trained: true }))
+        let name = settings
+            .dir
+            .canonicalize()
+            .ok()
+            .and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
+        Ok((
+            model,
+            ModelCard {
+                name: name.unwrap_or_else(|| "model".to_owned()),
+                trained: true,
+            },
+        ))
     }
 
     /// Ingests a directory with a model.
@@ -107,23 +136,42 @@ impl Parts {
     /// # Errors
     ///
     /// What kept it from being built or activated; the active generation then stays.
-    pub async fn build_and_activate(&self, model: &ModelDir, card: ModelCard) -> anyhow::Result<(Manifest, bool)> {
+    pub async fn build_and_activate(
+        &self,
+        model: &ModelDir,
+        card: ModelCard,
+    ) -> anyhow::Result<(Manifest, bool)> {
         let search = &self.settings.search;
         let index = index::Settings {
             exact_up_to: search.exact_below,
             ef_search: search.ef_search,
             ..index::Settings::default()
         };
-        let manifest =
-            generation::build(&self.store, &self.catalog, model, BuildSettings { card, index }).await?;
+        let manifest = generation::build(
+            &self.store,
+            &self.catalog,
+            model,
+            BuildSettings { card, index },
+        )
+        .await?;
         let dir = self.store.path(&manifest.id);
-        let former = self.catalog.active_generation().await?.map(|generation| generation.id);
+        let former = self
+            .catalog
+            .active_generation()
+            .await?
+            .map(|generation| generation.id);
         if former.as_ref() == Some(&manifest.id) {
             return Ok((manifest, false));
         }
         tokio::task::block_in_place(|| manifest.verify(&dir))?;
-        self.catalog.record_generation(&manifest.id, &dir, GenerationState::Ready).await?;
-        if !self.catalog.activate(former.as_deref(), &manifest.id).await? {
+        self.catalog
+            .record_generation(&manifest.id, &dir, GenerationState::Ready)
+            .await?;
+        if !self
+            .catalog
+            .activate(former.as_deref(), &manifest.id)
+            .await?
+        {
             bail!("another generation was activated meanwhile; run the command again");
         }
         self.prune(&manifest.id).await?;
@@ -131,11 +179,21 @@ impl Parts {
     }
 
     async fn prune(&self, active: &str) -> anyhow::Result<()> {
-        for id in self.store.prune(active, self.settings.ingest.keep_generations)? {
+        for id in self
+            .store
+            .prune(active, self.settings.ingest.keep_generations)?
+        {
             tracing::info!(generation = id, "removed an old generation");
-            let known = self.catalog.generations().await?.iter().any(|generation| generation.id == id);
+            let known = self
+                .catalog
+                .generations()
+                .await?
+                .iter()
+                .any(|generation| generation.id == id);
             if known {
-                self.catalog.record_generation(&id, &self.store.path(&id), GenerationState::Retired).await?;
+                self.catalog
+                    .record_generation(&id, &self.store.path(&id), GenerationState::Retired)
+                    .await?;
             }
         }
         Ok(())
@@ -148,11 +206,15 @@ impl Parts {
     /// When another worker is at work there.
     pub fn lock(&self) -> anyhow::Result<File> {
         let path = self.settings.data.dir.join("worker.lock");
-        let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {
-                bail!("another worker is at work in {}; wait for it or stop it", self.settings.data.dir.display())
+                bail!(
+                    "another worker is at work in {}; wait for it or stop it",
+                    self.settings.data.dir.display()
+                )
             }
             Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
         }
@@ -172,10 +234,17 @@ fn decoder(settings: &Settings) -> anyhow::Result<Decoder> {
         deadline: Duration::from_secs(audio.decode_seconds),
         ..DecodeLimits::default()
     };
-    Ok(Decoder::new(limits, Some(IsolatedCommand::current_program()?)))
+    Ok(Decoder::new(
+        limits,
+        Some(IsolatedCommand::current_program()?),
+    ))
 }
 
 /// A number of threads, 0 being one a core.
 pub(super) fn or_cores(threads: usize) -> usize {
-    if threads > 0 { threads } else { available_parallelism().map_or(1, usize::from) }
+    if threads > 0 {
+        threads
+    } else {
+        available_parallelism().map_or(1, usize::from)
+    }
 }

@@ -31,11 +31,16 @@ pub struct ConsoleProgress {
 impl Default for ConsoleProgress {
     fn default() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} eta {eta} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(
+                "{prefix} {wide_bar} {pos}/{len} {per_sec} eta {eta} {msg}",
+            )
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style)
         });
-        Self { bar, lines: Mutex::default() }
+        Self {
+            bar,
+            lines: Mutex::default(),
+        }
     }
 }
 
@@ -58,7 +63,12 @@ impl ConsoleProgress {
 impl Progress for ConsoleProgress {
     fn phase(&self, name: &str, total: u64) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        *lines = Lines { phase: name.to_owned(), total, last: Some(Instant::now()), ..Lines::default() };
+        *lines = Lines {
+            phase: name.to_owned(),
+            total,
+            last: Some(Instant::now()),
+            ..Lines::default()
+        };
         match &self.bar {
             Some(bar) => {
                 bar.set_prefix(name.to_owned());
@@ -82,9 +92,14 @@ impl Progress for ConsoleProgress {
                 bar.inc(1);
                 bar.set_message(format!("{} bad", lines.bad));
             }
-            None if lines.done == lines.total || lines.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
+            None if lines.done == lines.total
+                || lines.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) =>
+            {
                 lines.last = Some(Instant::now());
-                eprintln!("{}: {} of {}, {} bad", lines.phase, lines.done, lines.total, lines.bad);
+                eprintln!(
+                    "{}: {} of {}, {} bad",
+                    lines.phase, lines.done, lines.total, lines.bad
+                );
             }
             None => {}
         }

@@ -69,7 +69,9 @@ pub fn server(command: ServerCommand) -> ExitCode {
 async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     // Before the long work: an address that is taken should be told at once.
     let listen = settings.server.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let device_died = Arc::new(Notify::new());
     let told = Arc::clone(&device_died);
     let parts = Parts::open(settings, move || told.notify_one()).await?;
@@ -112,7 +114,11 @@ async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<
     }
     server.await?;
     parts.catalog.close().await;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
@@ -154,7 +160,9 @@ impl Loaded {
         let active = match parts.catalog.active_generation().await {
             Ok(Some(active)) => active,
             Ok(None) => return,
-            Err(error) => return tracing::error!(error = %error, "cannot look for the active generation"),
+            Err(error) => {
+                return tracing::error!(error = %error, "cannot look for the active generation");
+            }
         };
         if self.id.as_ref() == Some(&active.id) || self.refused.as_ref() == Some(&active.id) {
             return;
@@ -163,7 +171,10 @@ impl Loaded {
         let (batcher, current) = (Arc::clone(&parts.batcher), Arc::clone(current));
         let outcome = tokio::task::spawn_blocking(move || {
             let generation = Generation::load(&dir, &batcher)?;
-            let (tracks, model) = (generation.manifest.tracks, generation.manifest.model.clone());
+            let (tracks, model) = (
+                generation.manifest.tracks,
+                generation.manifest.model.clone(),
+            );
             // The former generation is dropped here, off the runtime, unless a request holds it.
             drop(current.swap(Arc::new(generation)));
             Ok::<_, crate::generation::GenerationError>((tracks, model))
@@ -171,12 +182,21 @@ impl Loaded {
         .await;
         match outcome {
             Ok(Ok((tracks, model))) => {
-                tracing::info!(generation = active.id, tracks, model = model.name, trained = model.trained, "loaded");
+                tracing::info!(
+                    generation = active.id,
+                    tracks,
+                    model = model.name,
+                    trained = model.trained,
+                    "loaded"
+                );
                 self.id = Some(active.id);
             }
             Ok(Err(error)) => {
                 let error = anyhow::Error::new(error);
-                tracing::error!(generation = active.id, "cannot load the active generation: {error:#}");
+                tracing::error!(
+                    generation = active.id,
+                    "cannot load the active generation: {error:#}"
+                );
                 self.refused = Some(active.id);
             }
             Err(error) => tracing::error!(error = %error, "loading a generation ended early"),

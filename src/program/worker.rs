@@ -90,8 +90,22 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
     // Without its device a worker has nothing to do; what was recorded stays.
     let parts = Parts::open(settings, || std::process::exit(1)).await?;
     let code = match action {
-        Action::Ingest { dir, subset, retry_bad, no_build } => {
-            ingest(&parts, IngestRequest { dir, subset, retry_bad }, no_build).await?
+        Action::Ingest {
+            dir,
+            subset,
+            retry_bad,
+            no_build,
+        } => {
+            ingest(
+                &parts,
+                IngestRequest {
+                    dir,
+                    subset,
+                    retry_bad,
+                },
+                no_build,
+            )
+            .await?
         }
         Action::Build => {
             let _lock = parts.lock()?;
@@ -136,7 +150,16 @@ async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow
 }
 
 fn summary(report: &IngestReport) -> String {
-    let IngestReport { found, unchanged, analysed, moved, duplicates, bad, vanished, .. } = report;
+    let IngestReport {
+        found,
+        unchanged,
+        analysed,
+        moved,
+        duplicates,
+        bad,
+        vanished,
+        ..
+    } = report;
     format!(
         "{found} files found: {unchanged} unchanged, {analysed} analysed, {moved} moved, {duplicates} duplicates, \
          {bad} bad; {vanished} vanished\n"
@@ -147,13 +170,21 @@ async fn build(parts: &Parts) -> anyhow::Result<()> {
     let (model, card) = parts.model()?;
     let (manifest, new) = parts.build_and_activate(&model, card).await?;
     let state = if new { "activated" } else { "active already" };
-    say(&format!("generation {}: {} tracks, model {}, {state}\n", manifest.id, manifest.tracks, manifest.model.name));
+    say(&format!(
+        "generation {}: {} tracks, model {}, {state}\n",
+        manifest.id, manifest.tracks, manifest.model.name
+    ));
     Ok(())
 }
 
 async fn ledger(parts: &Parts) -> anyhow::Result<ExitCode> {
     for bad in parts.catalog.bad_files().await? {
-        say(&format!("{}\t{}\t{}\n", bad.path.below(&bad.root).display(), bad.reason, bad.message));
+        say(&format!(
+            "{}\t{}\t{}\n",
+            bad.path.below(&bad.root).display(),
+            bad.reason,
+            bad.message
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -161,19 +192,30 @@ async fn ledger(parts: &Parts) -> anyhow::Result<ExitCode> {
 async fn generations(parts: &Parts) -> anyhow::Result<ExitCode> {
     for generation in parts.catalog.generations().await? {
         let active = if generation.active { "\tactive" } else { "" };
-        say(&format!("{}\t{}{active}\n", generation.id, generation.state));
+        say(&format!(
+            "{}\t{}{active}\n",
+            generation.id, generation.state
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn activate(parts: &Parts, id: &str) -> anyhow::Result<ExitCode> {
     let dir = parts.store.path(id);
-    let manifest = crate::generation::Manifest::read(&dir)
-        .with_context(|| format!("there is no generation {id}; `songkin-worker generations` lists them"))?;
+    let manifest = crate::generation::Manifest::read(&dir).with_context(|| {
+        format!("there is no generation {id}; `songkin-worker generations` lists them")
+    })?;
     tokio::task::block_in_place(|| manifest.verify(&dir))?;
-    let former = parts.catalog.active_generation().await?.map(|generation| generation.id);
+    let former = parts
+        .catalog
+        .active_generation()
+        .await?
+        .map(|generation| generation.id);
     let won = parts.catalog.activate(former.as_deref(), id).await?;
-    anyhow::ensure!(won, "another generation was activated meanwhile; run the command again");
+    anyhow::ensure!(
+        won,
+        "another generation was activated meanwhile; run the command again"
+    );
     say(&format!("generation {id} is active\n"));
     Ok(ExitCode::SUCCESS)
 }

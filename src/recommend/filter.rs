@@ -37,7 +37,10 @@ impl FilterRequest {
     pub(super) async fn resolve(&self, catalog: &Catalog) -> Result<Filter, RecommendError> {
         let mut parts = Vec::new();
         if !self.genres.is_empty() {
-            parts.push(Filter::In(Field::Genre, genres(catalog, "genre", &self.genres).await?));
+            parts.push(Filter::In(
+                Field::Genre,
+                genres(catalog, "genre", &self.genres).await?,
+            ));
         }
         if !self.exclude_genres.is_empty() {
             let ids = genres(catalog, "exclude_genre", &self.exclude_genres).await?;
@@ -47,7 +50,12 @@ impl FilterRequest {
             let mut ids = Vec::new();
             for value in &self.exclude_artists {
                 let found = catalog.resolve_artists(value).await?;
-                ids.extend(known(found.iter().map(|artist| artist.id).collect(), "exclude_artist", "artist", value)?);
+                ids.extend(known(
+                    found.iter().map(|artist| artist.id).collect(),
+                    "exclude_artist",
+                    "artist",
+                    value,
+                )?);
             }
             parts.push(Filter::Not(Box::new(Filter::In(Field::Artist, ids))));
         }
@@ -55,22 +63,40 @@ impl FilterRequest {
             let mut ids = Vec::new();
             for value in &self.licences {
                 let found = catalog.resolve_licence(value).await?;
-                ids.extend(known(found.iter().map(|licence| licence.row).collect(), "licence", "licence", value)?);
+                ids.extend(known(
+                    found.iter().map(|licence| licence.row).collect(),
+                    "licence",
+                    "licence",
+                    value,
+                )?);
             }
             parts.push(Filter::In(Field::Licence, ids));
         }
         if !self.exclude_ids.is_empty() {
             parts.push(Self::without(&self.exclude_ids));
         }
-        Ok(if parts.is_empty() { Filter::All } else { Filter::And(parts) })
+        Ok(if parts.is_empty() {
+            Filter::All
+        } else {
+            Filter::And(parts)
+        })
     }
 }
 
-async fn genres(catalog: &Catalog, parameter: &'static str, values: &[String]) -> Result<Vec<i64>, RecommendError> {
+async fn genres(
+    catalog: &Catalog,
+    parameter: &'static str,
+    values: &[String],
+) -> Result<Vec<i64>, RecommendError> {
     let mut ids = Vec::new();
     for value in values {
         let found = catalog.resolve_genre(value).await?;
-        ids.extend(known(found.iter().map(|genre| genre.id).collect(), parameter, "genre", value)?);
+        ids.extend(known(
+            found.iter().map(|genre| genre.id).collect(),
+            parameter,
+            "genre",
+            value,
+        )?);
     }
     Ok(ids)
 }
@@ -82,7 +108,11 @@ fn known(
     value: &str,
 ) -> Result<Vec<i64>, RecommendError> {
     if found.is_empty() {
-        return Err(RecommendError::UnknownFilterValue { parameter, kind, value: value.to_owned() });
+        return Err(RecommendError::UnknownFilterValue {
+            parameter,
+            kind,
+            value: value.to_owned(),
+        });
     }
     Ok(found)
 }

@@ -76,7 +76,9 @@ impl From<ExtractError> for RecommendError {
     fn from(error: ExtractError) -> Self {
         match error {
             ExtractError::Audio(error) => Self::Audio(error),
-            ExtractError::Batch(BatchError::Overloaded { retry_after, .. }) => Self::Overloaded { retry_after },
+            ExtractError::Batch(BatchError::Overloaded { retry_after, .. }) => {
+                Self::Overloaded { retry_after }
+            }
             other => Self::Extract(other),
         }
     }
@@ -84,7 +86,11 @@ impl From<ExtractError> for RecommendError {
 
 /// A stored fingerprint as the landmark index takes it.
 fn landmarks(stored: &TrackLandmarks) -> Vec<Landmark> {
-    stored.landmarks.iter().map(|&(hash, frame)| Landmark { hash, frame }).collect()
+    stored
+        .landmarks
+        .iter()
+        .map(|&(hash, frame)| Landmark { hash, frame })
+        .collect()
 }
 
 /// How answers are bounded.
@@ -212,11 +218,19 @@ impl Recommender {
     /// # Errors
     ///
     /// [`RecommendError`]; `Overloaded` at once when too many clips wait.
-    pub async fn hear(&self, source: ClipSource, offset_seconds: f64) -> Result<HeardClip, RecommendError> {
+    pub async fn hear(
+        &self,
+        source: ClipSource,
+        offset_seconds: f64,
+    ) -> Result<HeardClip, RecommendError> {
         let generation = self.generation()?;
         let (clip, prepared) = self.prepare(&generation, source, offset_seconds).await?;
         let embedded = generation.extractor.embed(&self.batcher, prepared).await?;
-        Ok(HeardClip { generation, clip, embedded })
+        Ok(HeardClip {
+            generation,
+            clip,
+            embedded,
+        })
     }
 
     /// The tracks that sound most like a clip.
@@ -233,7 +247,9 @@ impl Recommender {
         let filter = wish.filter.resolve(&self.catalog).await?;
         let heard = self.hear(source, offset_seconds).await?;
         let same = rank::same_recordings(&heard.generation, &heard.clip.landmarks);
-        let answer = self.answer(heard.generation, heard.embedded, filter, wish, same).await?;
+        let answer = self
+            .answer(heard.generation, heard.embedded, filter, wish, same)
+            .await?;
         Ok((heard.clip, answer))
     }
 
@@ -243,23 +259,38 @@ impl Recommender {
     /// # Errors
     ///
     /// [`RecommendError::UnknownTrack`], [`RecommendError::NotIndexed`] and what a search can fail with.
-    pub async fn similar(&self, id: TrackId, wish: &Wish) -> Result<Recommendations, RecommendError> {
+    pub async fn similar(
+        &self,
+        id: TrackId,
+        wish: &Wish,
+    ) -> Result<Recommendations, RecommendError> {
         let generation = self.generation()?;
         let filter = wish.filter.resolve(&self.catalog).await?;
         let filter = Filter::And(vec![filter, FilterRequest::without(&[id])]);
         let Some(item) = generation.index.get(&[id])?.into_iter().flatten().next() else {
             let known = !self.catalog.tracks_by_ids(&[id]).await?.found.is_empty();
-            return Err(if known { RecommendError::NotIndexed(id) } else { RecommendError::UnknownTrack(id) });
+            return Err(if known {
+                RecommendError::NotIndexed(id)
+            } else {
+                RecommendError::UnknownTrack(id)
+            });
         };
         let extractor = &generation.manifest.extractor;
         let windows = self.catalog.windows_of(id, extractor).await?;
-        let (start_seconds, windows) =
-            windows.iter().flat_map(|windows| windows.iter()).map(|(at, vector)| (at, vector.to_vec())).unzip();
+        let (start_seconds, windows) = windows
+            .iter()
+            .flat_map(|windows| windows.iter())
+            .map(|(at, vector)| (at, vector.to_vec()))
+            .unzip();
         let same = match self.catalog.landmarks_of(id, extractor).await? {
             Some(own) => rank::same_recordings(&generation, &landmarks(&own)),
             None => Vec::new(),
         };
-        let query = Embedded { embedding: item.vector, windows, start_seconds };
+        let query = Embedded {
+            embedding: item.vector,
+            windows,
+            start_seconds,
+        };
         self.answer(generation, query, filter, wish, same).await
     }
 
@@ -273,14 +304,25 @@ impl Recommender {
     ) -> Result<Recommendations, RecommendError> {
         let (k, max_per_artist) = (wish.k, wish.max_per_artist);
         let searched = Arc::clone(&generation);
-        let search = Query { vector: query.embedding.clone(), k, filter, effort: Effort::default() };
+        let search = Query {
+            vector: query.embedding.clone(),
+            k,
+            filter,
+            effort: Effort::default(),
+        };
         // Milliseconds of CPU: not on the async runtime.
         let (candidates, plan) = tokio::task::spawn_blocking(move || {
             rank::candidates(&searched.index, search, &same, max_per_artist)
         })
         .await??;
-        let results = self.describe(&generation.manifest.extractor, &query, candidates).await?;
-        Ok(Recommendations { generation, results, plan })
+        let results = self
+            .describe(&generation.manifest.extractor, &query, candidates)
+            .await?;
+        Ok(Recommendations {
+            generation,
+            results,
+            plan,
+        })
     }
 
     async fn describe(
@@ -291,12 +333,17 @@ impl Recommender {
     ) -> Result<Vec<Recommendation>, RecommendError> {
         let ids: Vec<TrackId> = candidates.iter().map(|candidate| candidate.id).collect();
         let tracks = self.catalog.tracks_by_ids(&ids).await?;
-        let mut tracks: HashMap<TrackId, Track> =
-            tracks.found.into_iter().map(|track| (track.id, track)).collect();
+        let mut tracks: HashMap<TrackId, Track> = tracks
+            .found
+            .into_iter()
+            .map(|track| (track.id, track))
+            .collect();
         let mut results = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             // A track deleted since the generation was built is no answer any more.
-            let Some(track) = tracks.remove(&candidate.id) else { continue };
+            let Some(track) = tracks.remove(&candidate.id) else {
+                continue;
+            };
             let passage = match candidate.passage {
                 Some(passage) => Some(passage),
                 None => {

@@ -11,8 +11,15 @@ const WINDOW_SECONDS: f64 = 10.24;
 pub(super) fn best(query: &Embedded, track: &Windows) -> Option<Passage> {
     let mut best: Option<(f32, Passage)> = None;
     for (query_start, query_window) in query.start_seconds.iter().zip(&query.windows) {
-        for (track_start, track_window) in track.iter().filter(|(_, window)| window.len() == query_window.len()) {
-            let cosine: f32 = query_window.iter().zip(track_window).map(|(a, b)| a * b).sum();
+        for (track_start, track_window) in track
+            .iter()
+            .filter(|(_, window)| window.len() == query_window.len())
+        {
+            let cosine: f32 = query_window
+                .iter()
+                .zip(track_window)
+                .map(|(a, b)| a * b)
+                .sum();
             if best.is_none_or(|(highest, _)| cosine > highest) {
                 let passage = Passage {
                     query_seconds: f64::from(*query_start),
@@ -42,7 +49,10 @@ mod tests {
             vectors: vec![0.6, -0.8, -0.8, 0.6, 0.1, 0.99],
         };
         let passage = best(&query, &track).unwrap();
-        assert!((passage.query_seconds - 10.24).abs() < 1e-6 && (passage.track_seconds - 20.48).abs() < 1e-6);
+        assert!(
+            (passage.query_seconds - 10.24).abs() < 1e-6
+                && (passage.track_seconds - 20.48).abs() < 1e-6
+        );
         assert_eq!(best(&query, &Windows::default()), None);
     }
 }

@@ -6,7 +6,10 @@ use bytes::Bytes;
 
 use super::{RecommendError, Recommender};
 use crate::{
-    audio::{Excerpt, SAMPLE_RATE, SourceInfo, fingerprint::{self, Landmark}},
+    audio::{
+        Excerpt, SAMPLE_RATE, SourceInfo,
+        fingerprint::{self, Landmark},
+    },
     extract::{ExtractError, Prepared},
     generation::Generation,
 };
@@ -46,12 +49,17 @@ impl Recommender {
         source: ClipSource,
         offset_seconds: f64,
     ) -> Result<(Clip, Prepared), RecommendError> {
-        let overloaded = || RecommendError::Overloaded { retry_after: RETRY_AFTER };
+        let overloaded = || RecommendError::Overloaded {
+            retry_after: RETRY_AFTER,
+        };
         let _room = self.room.try_acquire().map_err(|_| overloaded())?;
         let _permit = self.decoders.acquire().await.map_err(|_| overloaded())?;
         let decoder = self.decoder.clone();
         let generation = Arc::clone(generation);
-        let excerpt = Excerpt { offset_seconds, max_seconds: self.settings.max_query_seconds };
+        let excerpt = Excerpt {
+            offset_seconds,
+            max_seconds: self.settings.max_query_seconds,
+        };
         tokio::task::spawn_blocking(move || {
             let decoded = match source {
                 ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),

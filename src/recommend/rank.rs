@@ -27,7 +27,10 @@ pub(super) struct SameRecording {
 }
 
 /// The tracks that are the query's own recording, surest first.
-pub(super) fn same_recordings(generation: &Generation, landmarks: &[Landmark]) -> Vec<SameRecording> {
+pub(super) fn same_recordings(
+    generation: &Generation,
+    landmarks: &[Landmark],
+) -> Vec<SameRecording> {
     let matches = generation.landmarks.lookup(landmarks);
     matches
         .into_iter()
@@ -53,13 +56,20 @@ pub(super) fn candidates(
     max_per_artist: Option<usize>,
 ) -> Result<(Vec<Candidate>, Plan), IndexError> {
     let k = query.k;
-    let passages: HashMap<TrackId, Passage> = same.iter().map(|same| (same.id, same.passage)).collect();
+    let passages: HashMap<TrackId, Passage> =
+        same.iter().map(|same| (same.id, same.passage)).collect();
     let first = same_hits(index, &query, same)?;
     let mut wanted = k;
     loop {
-        let answer = index.search(&Query { k: wanted, ..query.clone() })?;
+        let answer = index.search(&Query {
+            k: wanted,
+            ..query.clone()
+        })?;
         let exhausted = answer.hits.len() < wanted;
-        let rest = answer.hits.into_iter().filter(|hit| !passages.contains_key(&hit.id));
+        let rest = answer
+            .hits
+            .into_iter()
+            .filter(|hit| !passages.contains_key(&hit.id));
         let hits: Vec<Hit> = first.iter().copied().chain(rest).collect();
         let mut hits = match max_per_artist {
             Some(max) => keep_within_cap(index, hits, max)?,
@@ -80,26 +90,50 @@ pub(super) fn candidates(
 }
 
 /// Hits for the same recordings that pass the filter, surest first.
-fn same_hits(index: &dyn VectorRead, query: &Query, same: &[SameRecording]) -> Result<Vec<Hit>, IndexError> {
+fn same_hits(
+    index: &dyn VectorRead,
+    query: &Query,
+    same: &[SameRecording],
+) -> Result<Vec<Hit>, IndexError> {
     if same.is_empty() {
         return Ok(Vec::new());
     }
     let ids = same.iter().map(|same| i64::from(same.id.0)).collect();
     let filter = Filter::And(vec![query.filter.clone(), Filter::In(Field::Track, ids)]);
-    let answer = index.search(&Query { k: same.len(), filter, ..query.clone() })?;
-    let scores: HashMap<TrackId, f32> = answer.hits.into_iter().map(|hit| (hit.id, hit.score)).collect();
-    let hit = |same: &SameRecording| Some(Hit { id: same.id, score: *scores.get(&same.id)? });
+    let answer = index.search(&Query {
+        k: same.len(),
+        filter,
+        ..query.clone()
+    })?;
+    let scores: HashMap<TrackId, f32> = answer
+        .hits
+        .into_iter()
+        .map(|hit| (hit.id, hit.score))
+        .collect();
+    let hit = |same: &SameRecording| {
+        Some(Hit {
+            id: same.id,
+            score: *scores.get(&same.id)?,
+        })
+    };
     Ok(same.iter().filter_map(hit).collect())
 }
 
 /// Keeps the first `max` hits of each artist.
-fn keep_within_cap(index: &dyn VectorRead, hits: Vec<Hit>, max: usize) -> Result<Vec<Hit>, IndexError> {
+fn keep_within_cap(
+    index: &dyn VectorRead,
+    hits: Vec<Hit>,
+    max: usize,
+) -> Result<Vec<Hit>, IndexError> {
     let ids: Vec<TrackId> = hits.iter().map(|hit| hit.id).collect();
     let mut seen: HashMap<i64, usize> = HashMap::new();
     let mut kept = Vec::with_capacity(hits.len());
     for (hit, item) in hits.into_iter().zip(index.get(&ids)?) {
         let fields = item.map(|item| item.fields).unwrap_or_default();
-        let artist = fields.iter().find(|(field, _)| *field == Field::Artist).map(|(_, id)| *id);
+        let artist = fields
+            .iter()
+            .find(|(field, _)| *field == Field::Artist)
+            .map(|(_, id)| *id);
         let within = artist.is_none_or(|artist| {
             let count = seen.entry(artist).or_default();
             *count += 1;
@@ -123,7 +157,11 @@ mod tests {
             .map(|id| {
                 let angle = id as f32 / 10.0;
                 let artist = (id % 2 == 1).then_some((Field::Artist, 1));
-                Item { id: TrackId(id), vector: vec![angle.cos(), angle.sin()], fields: artist.into_iter().collect() }
+                Item {
+                    id: TrackId(id),
+                    vector: vec![angle.cos(), angle.sin()],
+                    fields: artist.into_iter().collect(),
+                }
             })
             .collect();
         let index = OracleIndex::new(2);
@@ -137,8 +175,15 @@ mod tests {
     }
 
     fn same(id: u32) -> SameRecording {
-        let passage = Passage { query_seconds: 0.0, track_seconds: 1.0, length_seconds: 5.0 };
-        SameRecording { id: TrackId(id), passage }
+        let passage = Passage {
+            query_seconds: 0.0,
+            track_seconds: 1.0,
+            length_seconds: 5.0,
+        };
+        SameRecording {
+            id: TrackId(id),
+            passage,
+        }
     }
 
     #[test]
@@ -147,14 +192,23 @@ mod tests {
         assert_eq!(ids(query.clone(), &[], None), [1, 2, 3]);
         assert_eq!(ids(query.clone(), &[same(5), same(2)], None), [5, 2, 1]);
         let (found, _) = candidates(&index(), query, &[same(5)], None).unwrap();
-        assert_eq!(found.iter().map(|found| found.same_recording).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|found| found.same_recording)
+                .collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert!((found[0].similarity - 0.5_f32.cos()).abs() < 1e-6);
     }
 
     #[test]
     fn a_same_recording_that_the_filter_forbids_stays_out() {
         let filter = Filter::Not(Box::new(Filter::In(Field::Track, vec![5])));
-        let query = Query { filter, ..Query::nearest(vec![1.0, 0.0], 2) };
+        let query = Query {
+            filter,
+            ..Query::nearest(vec![1.0, 0.0], 2)
+        };
         assert_eq!(ids(query, &[same(5)], None), [1, 2]);
     }
 

@@ -10,13 +10,15 @@ use candle_core::{Device, Tensor};
 use songkin::{
     audio::FeatureConfig,
     model::{
-        CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Preset, WEIGHTS_FILE, canonical_name,
-        published_name, untrained_weights,
+        CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Preset, WEIGHTS_FILE,
+        canonical_name, published_name, untrained_weights,
     },
 };
 
 fn reference(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reference").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/reference")
+        .join(name)
 }
 
 fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
@@ -26,11 +28,24 @@ fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
 
 /// Runs a reference's input through an encoder and compares all tokens and the pooled output.
 fn compare(encoder: &Encoder, name: &str) {
-    let io = candle_core::safetensors::load(reference(name).join("io.safetensors"), &Device::Cpu).unwrap();
+    let io = candle_core::safetensors::load(reference(name).join("io.safetensors"), &Device::Cpu)
+        .unwrap();
     let output = encoder.ast().forward(&io["input_values"]).unwrap();
-    for (what, ours) in [("last_hidden_state", &output.last_hidden_state), ("pooler_output", &output.pooler_output)] {
-        let spread = io[what].flatten_all().unwrap().var(0).unwrap().to_scalar::<f32>().unwrap();
-        assert!(spread > 1e-2, "{name}: a reference whose {what} hardly varies proves nothing");
+    for (what, ours) in [
+        ("last_hidden_state", &output.last_hidden_state),
+        ("pooler_output", &output.pooler_output),
+    ] {
+        let spread = io[what]
+            .flatten_all()
+            .unwrap()
+            .var(0)
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
+        assert!(
+            spread > 1e-2,
+            "{name}: a reference whose {what} hardly varies proves nothing"
+        );
         let difference = max_difference(ours, &io[what]);
         assert!(difference <= 1e-4, "{name}: {what} differs by {difference}");
     }
@@ -39,7 +54,10 @@ fn compare(encoder: &Encoder, name: &str) {
 #[test]
 fn the_encoder_computes_what_transformers_computes() {
     for name in ["ast-a", "ast-b", "ast-classifier"] {
-        let encoder = ModelDir::load(&reference(name)).unwrap().encoder(&Device::Cpu).unwrap();
+        let encoder = ModelDir::load(&reference(name))
+            .unwrap()
+            .encoder(&Device::Cpu)
+            .unwrap();
         compare(&encoder, name);
     }
 }
@@ -68,16 +86,24 @@ fn copy(name: &str) -> tempfile::TempDir {
 }
 
 fn weights(dir: &Path) -> BTreeMap<String, Tensor> {
-    candle_core::safetensors::load(dir.join(WEIGHTS_FILE), &Device::Cpu).unwrap().into_iter().collect()
+    candle_core::safetensors::load(dir.join(WEIGHTS_FILE), &Device::Cpu)
+        .unwrap()
+        .into_iter()
+        .collect()
 }
 
 fn write_weights(dir: &Path, weights: &BTreeMap<String, Tensor>) {
-    let weights = weights.iter().map(|(name, weight)| (name.clone(), weight.clone())).collect();
+    let weights = weights
+        .iter()
+        .map(|(name, weight)| (name.clone(), weight.clone()))
+        .collect();
     candle_core::safetensors::save(&weights, dir.join(WEIGHTS_FILE)).unwrap();
 }
 
 fn load_error(dir: &Path) -> ModelError {
-    ModelDir::load(dir).err().expect("a spoiled model must not load")
+    ModelDir::load(dir)
+        .err()
+        .expect("a spoiled model must not load")
 }
 
 #[test]
@@ -85,22 +111,35 @@ fn a_spoiled_checkpoint_names_the_weight() {
     let name = "encoder.layer.1.output.dense.bias";
     let dir = copy("ast-a");
     let whole = weights(dir.path());
-    let own = whole.keys().find(|key| canonical_name(key) == canonical_name(name)).unwrap().clone();
+    let own = whole
+        .keys()
+        .find(|key| canonical_name(key) == canonical_name(name))
+        .unwrap()
+        .clone();
 
     let mut missing = whole.clone();
     missing.remove(&own);
     write_weights(dir.path(), &missing);
-    assert!(matches!(load_error(dir.path()), ModelError::MissingWeights(names) if names == ["layers.1.mlp.fc2.bias"]));
+    assert!(
+        matches!(load_error(dir.path()), ModelError::MissingWeights(names) if names == ["layers.1.mlp.fc2.bias"])
+    );
 
     let mut unknown = whole.clone();
     unknown.insert("decoder.weight".to_owned(), whole[&own].clone());
     write_weights(dir.path(), &unknown);
-    assert!(matches!(load_error(dir.path()), ModelError::UnknownWeights(names) if names == ["decoder.weight"]));
+    assert!(
+        matches!(load_error(dir.path()), ModelError::UnknownWeights(names) if names == ["decoder.weight"])
+    );
 
     let mut reshaped = whole.clone();
-    reshaped.insert(own.clone(), Tensor::zeros(7, candle_core::DType::F32, &Device::Cpu).unwrap());
+    reshaped.insert(
+        own.clone(),
+        Tensor::zeros(7, candle_core::DType::F32, &Device::Cpu).unwrap(),
+    );
     write_weights(dir.path(), &reshaped);
-    assert!(matches!(load_error(dir.path()), ModelError::WeightShape { found, .. } if found == [7]));
+    assert!(
+        matches!(load_error(dir.path()), ModelError::WeightShape { found, .. } if found == [7])
+    );
 
     for bad in [f32::NAN, f32::INFINITY] {
         let mut broken = whole.clone();
@@ -109,7 +148,9 @@ fn a_spoiled_checkpoint_names_the_weight() {
         values[size / 2] = bad;
         broken.insert(own.clone(), Tensor::new(values, &Device::Cpu).unwrap());
         write_weights(dir.path(), &broken);
-        assert!(matches!(load_error(dir.path()), ModelError::NotFinite(name) if name == "layers.1.mlp.fc2.bias"));
+        assert!(
+            matches!(load_error(dir.path()), ModelError::NotFinite(name) if name == "layers.1.mlp.fc2.bias")
+        );
     }
 
     fs::write(dir.path().join(WEIGHTS_FILE), b"not safetensors").unwrap();
@@ -128,32 +169,67 @@ fn a_spoiled_configuration_names_the_key() {
     ] {
         let dir = copy("ast-a");
         let path = dir.path().join(CONFIG_FILE);
-        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         config[key] = value;
         fs::write(&path, config.to_string()).unwrap();
         let error = load_error(dir.path());
-        assert!(matches!(error, ModelError::Config { key: found, .. } if found == key), "{key}: {error}");
+        assert!(
+            matches!(error, ModelError::Config { key: found, .. } if found == key),
+            "{key}: {error}"
+        );
     }
     let dir = copy("ast-a");
-    FeatureConfig { num_mel_bins: 64, ..FeatureConfig::load(dir.path()).unwrap() }.save(dir.path()).unwrap();
-    assert!(matches!(load_error(dir.path()), ModelError::FrontEndMismatch { key: "num_mel_bins", .. }));
+    FeatureConfig {
+        num_mel_bins: 64,
+        ..FeatureConfig::load(dir.path()).unwrap()
+    }
+    .save(dir.path())
+    .unwrap();
+    assert!(matches!(
+        load_error(dir.path()),
+        ModelError::FrontEndMismatch {
+            key: "num_mel_bins",
+            ..
+        }
+    ));
     fs::remove_file(dir.path().join(CONFIG_FILE)).unwrap();
-    assert!(matches!(load_error(dir.path()), ModelError::Io { path, .. } if path.ends_with(CONFIG_FILE)));
+    assert!(
+        matches!(load_error(dir.path()), ModelError::Io { path, .. } if path.ends_with(CONFIG_FILE))
+    );
 }
 
 #[test]
 fn names_go_back_and_forth() {
     for (published, own) in [
-        ("encoder.layer.11.attention.attention.query.weight", "layers.11.attention.q_proj.weight"),
-        ("encoder.layer.0.attention.output.dense.bias", "layers.0.attention.o_proj.bias"),
-        ("encoder.layer.3.intermediate.dense.weight", "layers.3.mlp.fc1.weight"),
-        ("encoder.layer.3.output.dense.weight", "layers.3.mlp.fc2.weight"),
-        ("encoder.layer.3.layernorm_before.bias", "layers.3.layernorm_before.bias"),
+        (
+            "encoder.layer.11.attention.attention.query.weight",
+            "layers.11.attention.q_proj.weight",
+        ),
+        (
+            "encoder.layer.0.attention.output.dense.bias",
+            "layers.0.attention.o_proj.bias",
+        ),
+        (
+            "encoder.layer.3.intermediate.dense.weight",
+            "layers.3.mlp.fc1.weight",
+        ),
+        (
+            "encoder.layer.3.output.dense.weight",
+            "layers.3.mlp.fc2.weight",
+        ),
+        (
+            "encoder.layer.3.layernorm_before.bias",
+            "layers.3.layernorm_before.bias",
+        ),
         ("embeddings.cls_token", "embeddings.cls_token"),
         ("layernorm.weight", "layernorm.weight"),
     ] {
         assert_eq!(canonical_name(published).as_deref(), Some(own));
-        assert_eq!(canonical_name(&format!("audio_spectrogram_transformer.{published}")).as_deref(), Some(own));
+        assert_eq!(
+            canonical_name(&format!("audio_spectrogram_transformer.{published}")).as_deref(),
+            Some(own)
+        );
         assert_eq!(canonical_name(own).as_deref(), Some(own));
         assert_eq!(published_name(own), published);
     }
@@ -169,7 +245,14 @@ fn untrained(preset: Preset, seed: u64) -> ModelDir {
 #[test]
 fn presets_have_the_published_sizes() {
     let paper = Preset::Paper.config();
-    assert_eq!((paper.hidden_size, paper.num_hidden_layers, paper.num_attention_heads), (512, 12, 8));
+    assert_eq!(
+        (
+            paper.hidden_size,
+            paper.num_hidden_layers,
+            paper.num_attention_heads
+        ),
+        (512, 12, 8)
+    );
     assert_eq!((paper.patch_grid(), paper.tokens()), ((12, 101), 1214));
     let small = Preset::Small.config();
     assert_eq!((small.patch_grid(), small.tokens()), ((8, 64), 514));
@@ -188,15 +271,24 @@ fn a_seed_fixes_the_untrained_model() {
 fn embeddings_have_unit_length_and_do_not_depend_on_the_batch() {
     let encoder = untrained(Preset::Small, 0).encoder(&Device::Cpu).unwrap();
     let window = |seed: usize| -> Vec<f32> {
-        (0..encoder.window_len()).map(|i| ((i * (seed + 3)) % 97) as f32 / 48.5 - 1.0).collect()
+        (0..encoder.window_len())
+            .map(|i| ((i * (seed + 3)) % 97) as f32 / 48.5 - 1.0)
+            .collect()
     };
     let windows: Vec<Vec<f32>> = (0..3).map(window).collect();
-    let together = encoder.encode(&windows.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let together = encoder
+        .encode(&windows.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        .unwrap();
     for (window, embedding) in windows.iter().zip(&together) {
         let alone = &encoder.encode(&[window]).unwrap()[0];
         let norm: f32 = embedding.iter().map(|value| value * value).sum();
         assert!((norm - 1.0).abs() < 1e-5);
-        assert!(alone.iter().zip(embedding).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(
+            alone
+                .iter()
+                .zip(embedding)
+                .all(|(a, b)| (a - b).abs() < 1e-5)
+        );
     }
     assert_eq!(encoder.dim(), encoder.config().hidden_size);
     assert!(matches!(
@@ -208,9 +300,16 @@ fn embeddings_have_unit_length_and_do_not_depend_on_the_batch() {
 #[test]
 fn strides_may_differ() {
     let mut config = Preset::Small.config();
-    (config.frequency_stride, config.time_stride, config.num_hidden_layers) = (10, 16, 1);
+    (
+        config.frequency_stride,
+        config.time_stride,
+        config.num_hidden_layers,
+    ) = (10, 16, 1);
     let weights = untrained_weights(&config, 0).unwrap();
-    let encoder = ModelDir::new(config, FeatureConfig::default(), weights).unwrap().encoder(&Device::Cpu).unwrap();
+    let encoder = ModelDir::new(config, FeatureConfig::default(), weights)
+        .unwrap()
+        .encoder(&Device::Cpu)
+        .unwrap();
     let window = vec![0.5; encoder.window_len()];
     assert_eq!(encoder.encode(&[&window]).unwrap()[0].len(), encoder.dim());
 }

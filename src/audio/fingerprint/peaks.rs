@@ -102,7 +102,10 @@ impl<'a> Board<'a> {
         let cells = (BLOCK + 2 * reach.frames) * width;
         let mut board = Self {
             clip,
-            frames: clip.len().checked_sub(FRAME).map_or(0, |rest| rest / HOP + 1),
+            frames: clip
+                .len()
+                .checked_sub(FRAME)
+                .map_or(0, |rest| rest / HOP + 1),
             reach,
             width,
             power: vec![0.0; cells],
@@ -133,7 +136,9 @@ impl<'a> Board<'a> {
             let cells = &mut self.power[cells..cells + BINS];
             match frame + step {
                 beyond if beyond >= self.frames => cells.fill(0.0),
-                frame => self.spectrum.power(&self.clip[frame * HOP..][..FRAME], cells),
+                frame => self
+                    .spectrum
+                    .power(&self.clip[frame * HOP..][..FRAME], cells),
             }
         }
     }

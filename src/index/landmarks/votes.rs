@@ -76,7 +76,10 @@ impl LandmarkIndex {
                 }
             }
         }
-        let mut best: Vec<_> = best.into_iter().filter(|(_, (count, _))| *count > 0).collect();
+        let mut best: Vec<_> = best
+            .into_iter()
+            .filter(|(_, (count, _))| *count > 0)
+            .collect();
         best.sort_unstable();
         best.into_iter()
             .map(|(ordinal, (_, distance))| self.examine(ordinal, distance, query, &votes))
@@ -123,9 +126,16 @@ impl LandmarkIndex {
     }
 
     /// Gathers what speaks for a track at a distance.
-    fn examine(&self, ordinal: usize, distance: u64, query: &[Landmark], votes: &[u64]) -> Alignment {
+    fn examine(
+        &self,
+        ordinal: usize,
+        distance: u64,
+        query: &[Landmark],
+        votes: &[u64],
+    ) -> Alignment {
         let range = |from: u64, to: u64| {
-            let before = |distance: u64| votes.partition_point(|vote| vote >> NUMBER_BITS < distance);
+            let before =
+                |distance: u64| votes.partition_point(|vote| vote >> NUMBER_BITS < distance);
             before(from)..before(to)
         };
         let span = self.span(ordinal);
@@ -138,17 +148,32 @@ impl LandmarkIndex {
         // The query's frames that have landmarks, and those of them that lie within the track.
         let first = query.iter().map(|l| l.frame).min().unwrap_or(0);
         let last = query.iter().map(|l| l.last_frame()).max().unwrap_or(0);
-        let within = |position: u32| (ORIGIN + u64::from(position)).saturating_sub(distance + 1).min(u64::from(u32::MAX)) as u32;
+        let within = |position: u32| {
+            (ORIGIN + u64::from(position))
+                .saturating_sub(distance + 1)
+                .min(u64::from(u32::MAX)) as u32
+        };
         let overlap = within(span.start).max(first)..within(span.end).min(last + 1);
         let frames = overlap.end.saturating_sub(overlap.start);
 
-        let offsets = opened.iter().map(|vote| f64::from(vote.position - span.start) - f64::from(vote.landmark.frame));
+        let offsets = opened
+            .iter()
+            .map(|vote| f64::from(vote.position - span.start) - f64::from(vote.landmark.frame));
         let offset = offsets.sum::<f64>() / opened.len() as f64;
         let confirmed = opened.iter().map(|v| v.landmark.frame).min().unwrap_or(0)
-            ..opened.iter().map(|v| v.landmark.last_frame()).max().unwrap_or(0);
+            ..opened
+                .iter()
+                .map(|v| v.landmark.last_frame())
+                .max()
+                .unwrap_or(0);
 
-        let cell = |landmark: &Landmark| (landmark.frame - overlap.start.min(landmark.frame)) / CELL;
-        let mut sounding: Vec<u32> = query.iter().filter(|l| overlap.contains(&l.frame)).map(cell).collect();
+        let cell =
+            |landmark: &Landmark| (landmark.frame - overlap.start.min(landmark.frame)) / CELL;
+        let mut sounding: Vec<u32> = query
+            .iter()
+            .filter(|l| overlap.contains(&l.frame))
+            .map(cell)
+            .collect();
         sounding.sort_unstable();
         sounding.dedup();
         let mut covered: Vec<u32> = opened.iter().map(|v| cell(&v.landmark)).collect();
@@ -158,7 +183,9 @@ impl LandmarkIndex {
         let length = f64::from(span.end - span.start);
         let at = |frame: u32| (u64::from(frame) + distance + 1 - ORIGIN) as u32;
         let _ = frames;
-        let expected = self.landmarks_within(at(overlap.start)..at(overlap.end)).max(k_min(count));
+        let expected = self
+            .landmarks_within(at(overlap.start)..at(overlap.end))
+            .max(k_min(count));
 
         // Chance
         let query_frames = last + 1 - first;
@@ -169,10 +196,15 @@ impl LandmarkIndex {
         .len();
         let elsewhere = of_track.saturating_sub(opened.len()) as f64;
         let rate_track = WIDTH as f64 * elsewhere / (length + f64::from(query_frames));
-        let rate_all = WIDTH as f64 * votes.len() as f64 / (f64::from(self.end) + f64::from(query_frames));
+        let rate_all =
+            WIDTH as f64 * votes.len() as f64 / (f64::from(self.end) + f64::from(query_frames));
         let rate = rate_track.max(rate_all);
         let k = count as f64;
-        let tail = if k > rate { k - rate + k * (rate / k).ln() } else { 0.0 };
+        let tail = if k > rate {
+            k - rate + k * (rate / k).ln()
+        } else {
+            0.0
+        };
         Alignment {
             ordinal,
             offset,
@@ -194,4 +226,6 @@ fn distinct(votes: &[Vote]) -> usize {
         .count()
 }
 
-fn k_min(count: usize) -> f64 { count as f64 }
+fn k_min(count: usize) -> f64 {
+    count as f64
+}
