@@ -93,10 +93,16 @@ impl Base {
         if let Some(tombstones) = tombstones {
             rows.subtract(tombstones);
         }
-        let mut points = Bitmap::empty(self.points());
-        for row in rows.iter() {
-            points.insert(self.rows.points[row as usize]);
-        }
+        let points = if self.points() == self.rows.len() {
+            // No two tracks share a vector, so rows and points are the same numbers.
+            rows.clone()
+        } else {
+            let mut points = Bitmap::empty(self.points());
+            for row in rows.iter() {
+                points.insert(self.rows.points[row as usize]);
+            }
+            points
+        };
         Allowed::Some { rows, points }
     }
 

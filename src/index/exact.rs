@@ -1,7 +1,5 @@
 //! The exact scan: codes first, f32 where codes cannot tell.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
-
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
@@ -34,35 +32,17 @@ pub(super) fn search(base: &Base, allowed: &Allowed, query: &[f32], k: usize) ->
 struct Candidates {
     /// The most that a point's score can be, and the point.
     open: Vec<(f32, u32)>,
-    /// The `k` greatest of the least that scores can be. Whatever cannot reach the least of these is out.
-    least: BinaryHeap<Reverse<Ordered>>,
-    k: usize,
+    /// The `k` greatest of the least that scores can be.
+    least: Best,
+    /// The least of these: whatever cannot reach it is out.
     floor: f32,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-struct Ordered(f32);
-
-impl Eq for Ordered {}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 impl Candidates {
     fn new(k: usize) -> Self {
         Self {
             open: Vec::new(),
-            least: BinaryHeap::with_capacity(k + 1),
-            k,
+            least: Best::new(k),
             floor: f32::NEG_INFINITY,
         }
     }
@@ -78,16 +58,11 @@ impl Candidates {
     #[inline(never)]
     fn take(&mut self, point: u32, estimate: Estimate) {
         self.open.push((estimate.score + estimate.error, point));
-        self.least
-            .push(Reverse(Ordered(estimate.score - estimate.error)));
-        if self.least.len() > self.k {
-            self.least.pop();
-        }
-        if self.least.len() == self.k
-            && let Some(Reverse(Ordered(floor))) = self.least.peek()
-        {
-            self.floor = *floor;
-        }
+        self.least.offer(Ranked {
+            score: estimate.score - estimate.error,
+            key: point,
+        });
+        self.floor = self.least.floor();
     }
 
     /// Most promising first.

@@ -70,12 +70,14 @@ pub(super) fn dispatched_dot(arch: Arch, a: &[f32], b: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
-    fn numbers(count: usize, salt: u32) -> Vec<f32> {
-        (0..count as u32)
-            .map(|i| ((i * 2_654_435_761u32.wrapping_add(salt)) >> 8) as f32 / 2f32.powi(23) - 1.0)
-            .collect()
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
     }
 
     #[test]

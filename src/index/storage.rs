@@ -74,6 +74,7 @@ pub(super) fn refuse_existing(dir: &Path) -> Result<(), IndexError> {
 /// another process may be opening that.
 pub(super) fn write(dir: &Path, base: &Base, settings: &Settings) -> Result<(), IndexError> {
     fs::create_dir_all(dir).map_err(files::io(dir))?;
+    files::sync_parent(dir)?;
     let former = snapshots(dir)?;
     let next = former.last().map_or(1, |last| last + 1);
 

@@ -175,7 +175,17 @@ pub(super) fn publish(staging: TempDir, target: &Path) -> Result<(), IndexError>
     fs::rename(staging.path(), target).map_err(io(target))?;
     // Under its old name there is nothing left to remove.
     let _ = staging.keep();
-    target.parent().map_or(Ok(()), sync_dir)
+    sync_parent(target)
+}
+
+/// Makes the name of a file or directory durable.
+pub(super) fn sync_parent(path: &Path) -> Result<(), IndexError> {
+    match path.parent() {
+        None => Ok(()),
+        // The parent of a plain name.
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+    }
 }
 
 /// Replaces a JSON file in `dir` as a whole, durably.

@@ -1,12 +1,12 @@
 //! What every implementation of the traits must do, run against each.
 
-use songkin::index::{EmbeddedIndex, IndexError, VectorFault, VectorOwner};
+use songkin::index::{EmbeddedIndex, Engine, IndexError, VectorFault, VectorOwner};
 
 use super::*;
 
 /// Runs the whole suite. `make` builds an index of the implementation from items.
 fn conforms(make: &dyn Fn(&[Item]) -> Box<dyn Index>) {
-    let items = clustered(600, 1);
+    let items = clustered(900, 1);
     answers_as_the_oracle(&*make(&items), &items);
     refuses_what_makes_no_sense(&*make(&items), &items);
     takes_changes(&*make(&items), &items);
@@ -190,7 +190,7 @@ fn takes_changes(index: &dyn Index, items: &[Item]) {
             index.stats().unwrap().tracks,
             oracle.stats().unwrap().tracks
         );
-        let all: Vec<TrackId> = (0..2000).map(TrackId).collect();
+        let all: Vec<TrackId> = (0..2800).map(TrackId).collect();
         assert_eq!(index.get(&all).unwrap(), oracle.get(&all).unwrap());
     };
     let rng = &mut ChaCha8Rng::seed_from_u64(3);
@@ -229,7 +229,7 @@ fn takes_changes(index: &dyn Index, items: &[Item]) {
     both(&|index| index.checkpoint().unwrap());
     both(&|index| index.checkpoint().unwrap());
     both(&|index| index.upsert(&fresh[..5]).unwrap());
-    let everything: Vec<TrackId> = (0..2000).map(TrackId).collect();
+    let everything: Vec<TrackId> = (0..2800).map(TrackId).collect();
     both(&|index| assert!(index.delete(&everything).unwrap() > 600));
     both(&|index| index.checkpoint().unwrap());
     both(&|index| index.upsert(&fresh).unwrap());
@@ -314,6 +314,17 @@ fn embedded_without_a_graph() {
 
 #[test]
 fn embedded_with_a_graph() {
+    let items = clustered(900, 1);
+    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let queries: Vec<Query> = items.iter().map(|item| query(&item.vector, 10)).collect();
+    let answers = index.search_batch(&queries).unwrap();
+    let by_graph = answers
+        .iter()
+        .filter(|answer| answer.plan.engine == Engine::Graph);
+    assert!(
+        by_graph.count() > 800,
+        "the suite below would test the scan"
+    );
     conforms(&|items| {
         let index = EmbeddedIndex::build(items, DIMENSION, graph_settings()).unwrap();
         assert_eq!(index.stats().unwrap().links > 0, items.len() > 1);

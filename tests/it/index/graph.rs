@@ -40,10 +40,18 @@ fn recall(index: &EmbeddedIndex, items: &[Item], filter: &Filter) -> (f64, Vec<A
     (found as f64 / wanted as f64, answers)
 }
 
+/// Settings for a graph over thousands.
+fn large_graph() -> Settings {
+    Settings {
+        ef_search: 64,
+        ..graph_settings()
+    }
+}
+
 #[test]
 fn finds_nearly_all_in_either_build_order() {
     let items = clustered(4000, 1);
-    let mut settings = graph_settings();
+    let mut settings = large_graph();
     for order in [BuildOrder::Serial, BuildOrder::Parallel] {
         settings.graph.order = order;
         let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
@@ -60,7 +68,7 @@ fn finds_nearly_all_in_either_build_order() {
 #[test]
 fn walks_past_filter_and_tombstones() {
     let items = clustered(4000, 1);
-    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
     let dead: Vec<TrackId> = items.iter().step_by(4).map(|item| item.id).collect();
     index.delete(&dead).unwrap();
     let alive: Vec<Item> = items
@@ -85,8 +93,7 @@ fn walks_past_filter_and_tombstones() {
 #[test]
 fn serial_builds_are_the_same_to_the_bit() {
     let items = clustered(1500, 8);
-    let mut settings = graph_settings();
-    settings.graph.order = BuildOrder::Serial;
+    let settings = large_graph();
     let bytes = || {
         let dir = tempfile::tempdir().unwrap();
         EmbeddedIndex::create(dir.path(), &items, DIMENSION, settings).unwrap();
@@ -107,7 +114,7 @@ fn duplicates_hide_nobody() {
     let mut items = clustered(1500, 6);
     let crowd = items[700].vector.clone();
     items.extend((0..500).map(|i| item(100_000 + i, crowd.clone())));
-    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
     assert_eq!(index.stats().unwrap().points, 1500);
     for item in &items[..1500] {
         let first = ids(&index, &query(&item.vector, 1));
@@ -128,7 +135,7 @@ fn a_narrow_filter_is_scanned() {
     let items = clustered(4000, 1);
     let settings = Settings {
         exact_up_to: 400,
-        ..graph_settings()
+        ..large_graph()
     };
     let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
     let oracle = oracle(&items);
@@ -170,7 +177,7 @@ fn falls_back_to_the_scan() {
     let items: Vec<Item> = (0..3000u32)
         .map(|id| item(id, around(if id < 2500 { &here } else { &there }, rng)))
         .collect();
-    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
     let query = Query {
         filter: Filter::Range {
             field: Field::Track,
@@ -191,7 +198,7 @@ fn falls_back_to_the_scan() {
 #[test]
 fn more_effort_is_taken_from_the_query() {
     let items = clustered(4000, 1);
-    let index = EmbeddedIndex::build(&items, DIMENSION, graph_settings()).unwrap();
+    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
     let with = |effort| {
         index
             .search(&Query {

@@ -10,7 +10,10 @@ mod storage;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use songkin::{
-    index::{Effort, Field, Filter, Item, OracleIndex, Query, Settings, VectorRead, VectorWrite},
+    index::{
+        BuildOrder, Effort, Field, Filter, GraphSettings, Item, OracleIndex, Query, Settings,
+        VectorRead, VectorWrite,
+    },
     track::TrackId,
 };
 
@@ -21,15 +24,18 @@ impl<T: VectorRead + VectorWrite> Index for T {}
 
 const DIMENSION: usize = 32;
 
-/// Settings that build a graph over anything and let the planner use it.
+/// Settings that build a graph over anything, one small enough for the planner to use it on little data.
 fn graph_settings() -> Settings {
-    let mut settings = Settings {
+    Settings {
         exact_up_to: 0,
-        ef_search: 64,
+        ef_search: 24,
+        graph: GraphSettings {
+            connections: 8,
+            ef_construction: 64,
+            order: BuildOrder::Serial,
+        },
         ..Settings::default()
-    };
-    settings.graph.ef_construction = 64;
-    settings
+    }
 }
 
 fn unit(mut vector: Vec<f32>) -> Vec<f32> {
