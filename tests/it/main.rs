@@ -5,6 +5,7 @@ mod api;
 mod audio;
 mod catalog;
 mod fingerprint;
+mod floors;
 mod index;
 mod ingest;
 mod model;
