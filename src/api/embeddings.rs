@@ -44,7 +44,7 @@ pub(super) async fn create(
         .iter()
         .zip(heard.embedded.windows)
         .map(|(start, embedding)| Window {
-            start_seconds: f64::from(*start) + offset_seconds,
+            start_seconds: view::milliseconds(f64::from(*start) + offset_seconds),
             embedding,
         });
     Ok(Json(Answer {

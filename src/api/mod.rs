@@ -4,6 +4,7 @@ mod access;
 mod embeddings;
 mod health;
 mod info;
+mod linger;
 mod metrics;
 pub mod openapi;
 mod params;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
+    routing,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -48,31 +49,50 @@ pub struct App {
     pub device: &'static str,
 }
 
-/// Every route of the server.
+/// Makes the routers and, from the same lines, the list of what they serve.
+macro_rules! routes {
+    ($($group:ident { $($method:ident $path:literal => $handler:path,)+ })+) => {
+        /// Every route of the server: method, lower case, and path.
+        pub const ROUTES: &[(&str, &str)] = &[$($((stringify!($method), $path),)+)+];
+
+        $(fn $group() -> Router<Arc<App>> {
+            Router::new()$(.route($path, routing::$method($handler)))+
+        })+
+    };
+}
+
+routes! {
+    behind_the_token {
+        post "/v1/recommendations" => recommendations::create,
+        post "/v1/embeddings" => embeddings::create,
+        get "/v1/tracks" => tracks::list,
+        get "/v1/tracks/{id}" => tracks::show,
+        get "/v1/tracks/{id}/similar" => tracks::similar,
+        get "/v1/tracks/{id}/audio" => tracks::audio,
+        get "/v1/info" => info::show,
+    }
+    open {
+        get "/livez" => health::live,
+        get "/readyz" => health::ready,
+        get "/metrics" => metrics::show,
+        get "/openapi.yaml" => openapi::document,
+        get "/docs" => openapi::redirect,
+        get "/docs/" => openapi::ui,
+        get "/docs/{*file}" => openapi::ui,
+    }
+}
+
+/// The server: [`ROUTES`], and what every request passes through. The last layer is the outermost.
 pub fn router(app: Arc<App>) -> Router {
-    let api = Router::new()
-        .route("/v1/recommendations", post(recommendations::create))
-        .route("/v1/tracks", get(tracks::list))
-        .route("/v1/tracks/{id}", get(tracks::show))
-        .route("/v1/tracks/{id}/similar", get(tracks::similar))
-        .route("/v1/tracks/{id}/audio", get(tracks::audio))
-        .route("/v1/embeddings", post(embeddings::create))
-        .route("/v1/info", get(info::show))
-        .route_layer(from_fn_with_state(Arc::clone(&app), access::check));
-    Router::new()
-        .merge(api)
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::show))
-        .route("/openapi.yaml", get(openapi::document))
-        .route("/docs", get(openapi::redirect))
-        .route("/docs/{*file}", get(openapi::ui))
+    behind_the_token()
+        .route_layer(from_fn_with_state(Arc::clone(&app), access::check))
+        .merge(open())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&app), serve::limit_time))
-        .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
+        .layer(from_fn(linger::read_the_rest))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn(problem::name_request))
+        .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http().make_span_with(serve::span))
         .layer(SetRequestIdLayer::x_request_id(serve::RequestIds::default()))

@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::{
-    extract::Path,
     http::{HeaderValue, Uri, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -14,8 +13,10 @@ use super::{Problem, problem};
 /// `openapi.yaml` as the server serves it.
 pub const DOCUMENT: &str = include_str!("../../openapi.yaml");
 
+/// Without a word about the validator, Swagger UI sends the address of every document that is not on
+/// localhost to one on the internet.
 static UI: LazyLock<Arc<Config<'static>>> =
-    LazyLock::new(|| Arc::new(Config::from("/openapi.yaml")));
+    LazyLock::new(|| Arc::new(Config::from("/openapi.yaml").validator_url("none")));
 
 pub(super) async fn document() -> Response {
     (
@@ -29,12 +30,14 @@ pub(super) async fn document() -> Response {
 }
 
 pub(super) async fn redirect() -> Redirect {
-    Redirect::permanent("/docs/index.html")
+    Redirect::permanent("/docs/")
 }
 
-pub(super) async fn ui(uri: Uri, Path(file): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn ui(uri: Uri) -> Result<Response, Problem> {
+    // None of the files has a name that would be escaped in a path.
+    let file = uri.path().trim_start_matches("/docs/");
     // The error is not `Send`, so it must not live across the next await.
-    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&UI))
+    let found = utoipa_swagger_ui::serve(file, Arc::clone(&UI))
         .map_err(|error| Problem::internal(&*error))?;
     match found {
         Some(file) => {

@@ -1,6 +1,11 @@
 //! Parameters from query strings and form fields, with all faults told at once.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
 
 use super::problem::{ParameterFault, Problem};
 use crate::{
@@ -42,16 +47,18 @@ impl Params {
         });
     }
 
-    /// All values of a parameter that may stand several times.
-    pub(super) fn many(&mut self, name: &str) -> Vec<String> {
-        let (own, rest) = std::mem::take(&mut self.pairs)
+    /// Takes a parameter's values out, as many as there are.
+    fn take(&mut self, name: &str) -> Vec<String> {
+        let (own, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pairs)
             .into_iter()
             .partition(|(key, _)| key == name);
         self.pairs = rest;
-        let values: Vec<String> = Vec::from_iter(own as Vec<(String, String)>)
-            .into_iter()
-            .map(|(_, value)| value)
-            .collect();
+        own.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// All values of a parameter that may stand several times.
+    pub(super) fn many(&mut self, name: &str) -> Vec<String> {
+        let values = self.take(name);
         if values.len() > MAX_VALUES {
             self.fault(
                 name,
@@ -75,7 +82,7 @@ impl Params {
         expected: &str,
         accept: impl Fn(&T) -> bool,
     ) -> Option<T> {
-        let mut values = self.many(name);
+        let mut values = self.take(name);
         if values.len() > 1 {
             self.fault(name, "given more than once".to_owned());
             return None;
@@ -84,10 +91,19 @@ impl Params {
         match text.trim().parse() {
             Ok(value) if accept(&value) => Some(value),
             _ => {
-                self.fault(name, format!("{text:?} is not {expected}"));
+                self.fault(name, format!("{} is not {expected}", quoted(&text)));
                 None
             }
         }
+    }
+
+    /// Text that may stand once; empty is as good as absent, as an empty search box sends it.
+    pub(super) fn text(&mut self, name: &str, max_characters: usize) -> Option<String> {
+        let expected = format!("text of up to {max_characters} characters");
+        self.one(name, &expected, |text: &String| {
+            text.chars().count() <= max_characters
+        })
+        .filter(|text| !text.is_empty())
     }
 
     /// What a recommendation is wanted like: `k` and the filters.
@@ -116,11 +132,11 @@ impl Params {
     /// Track ids, separated by commas or given several times.
     fn track_ids(&mut self, name: &str) -> Vec<TrackId> {
         let mut ids = Vec::new();
-        for text in self.many(name).iter().flat_map(|value| value.split(',')) {
+        for text in self.take(name).iter().flat_map(|value| value.split(',')) {
             match text.trim().parse() {
                 Ok(id) => ids.push(id),
                 Err(_) => {
-                    self.fault(name, format!("{text:?} is not a track id"));
+                    self.fault(name, format!("{} is not a track id", quoted(text)));
                     break;
                 }
             }
@@ -146,7 +162,7 @@ impl Params {
 
     /// Ends the reading: every fault so far and every parameter that nothing has asked for.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
-        let left: Vec<String> = std::mem::take(&mut self.pairs)
+        let left: BTreeSet<String> = std::mem::take(&mut self.pairs)
             .into_iter()
             .map(|(name, _)| name)
             .collect();
@@ -162,9 +178,30 @@ impl Params {
 }
 
 /// A track id from the path.
-pub(super) fn track_id(text: &str) -> Result<TrackId, Problem> {
-    text.parse()
-        .map_err(|_| Problem::parameter("id", format!("{text:?} is not a track id")))
+pub(super) struct PathId(pub(super) TrackId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let fault = |detail: String| Problem::parameter("id", detail);
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| fault(rejection.body_text()))?;
+        match text.parse() {
+            Ok(id) => Ok(Self(id)),
+            Err(_) => Err(fault(format!("{} is not a track id", quoted(&text)))),
+        }
+    }
+}
+
+/// What was sent, short enough to be sent back.
+fn quoted(text: &str) -> String {
+    const MAX: usize = 60;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
 }
 
 #[cfg(test)]
@@ -218,6 +255,26 @@ mod tests {
         assert_eq!(faults("k=1&k=2"), ["k"]);
         assert_eq!(faults("offset_seconds=NaN"), ["offset_seconds"]);
         assert_eq!(faults("k=101"), ["k"]);
+        assert_eq!(faults("k=&exclude_ids=&genre="), ["k", "genre", "exclude_ids"]);
         assert_eq!(faults(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_told_once() {
+        let params = Params::of_query(Some("b=1&a=1&b=2"));
+        let faults = params.finish().unwrap_err();
+        let expected = ["a", "b"].map(|name| ParameterFault {
+            parameter: name.to_owned(),
+            detail: "no such parameter".to_owned(),
+        });
+        assert_eq!(faults.faults(), expected);
+    }
+
+    #[test]
+    fn a_long_value_is_not_sent_back_whole() {
+        let query = format!("k={}", "ä".repeat(10_000));
+        let mut params = Params::of_query(Some(&query));
+        params.wish(&config::Search::default());
+        assert!(params.faults[0].detail.len() < 200);
     }
 }

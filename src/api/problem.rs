@@ -4,14 +4,16 @@ use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
-    extract::Request,
+    extract::multipart::MultipartError,
     http::{HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::{audio::AudioError, recommend::RecommendError};
+use crate::{
+    audio::{AudioError, LimitExceeded},
+    recommend::RecommendError,
+};
 
 /// The kinds of problem; each has one status, one `type` and one `title`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The upload did not arrive in time.
     RequestTimeout,
+    /// The file is another one than the client has a part of.
+    PreconditionFailed,
     /// The upload is larger than the server takes.
     BodyTooLarge,
     /// The bytes are nothing that can be decoded here.
@@ -52,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::NoAudio,
@@ -62,6 +66,7 @@ impl Kind {
         Self::NoAudioFile,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::PreconditionFailed,
         Self::BodyTooLarge,
         Self::UnsupportedAudio,
         Self::RangeNotSatisfiable,
@@ -117,6 +122,11 @@ impl Kind {
                 StatusCode::REQUEST_TIMEOUT,
                 "request-timeout",
                 "the request took too long",
+            ),
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "the file is not the one that was asked for",
             ),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -229,6 +239,11 @@ impl Problem {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn faults(&self) -> &[ParameterFault] {
+        &self.faults
+    }
+
     /// One parameter that cannot be taken.
     #[must_use]
     pub fn parameter(parameter: &str, detail: impl Into<String>) -> Self {
@@ -311,11 +326,32 @@ impl From<RecommendError> for Problem {
     }
 }
 
+impl From<axum::Error> for Problem {
+    fn from(error: axum::Error) -> Self {
+        tracing::debug!(error = %Chain(&error), "an upload was cut off");
+        Self::with(Kind::MalformedRequest, "the upload ended early")
+    }
+}
+
+impl From<MultipartError> for Problem {
+    fn from(error: MultipartError) -> Self {
+        tracing::debug!(error = %Chain(&error), "a form cannot be read");
+        let kind = match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
+            _ => Kind::MalformedRequest,
+        };
+        Self::with(kind, error.body_text())
+    }
+}
+
 impl Problem {
     fn from_audio(error: &AudioError) -> Self {
         match error {
             AudioError::Unsupported { .. } => Self::with(Kind::UnsupportedAudio, error.to_string()),
             AudioError::Empty => Self::with(Kind::NoAudio, error.to_string()),
+            AudioError::Limit(LimitExceeded::Bytes { .. }) => {
+                Self::with(Kind::BodyTooLarge, error.to_string())
+            }
             AudioError::InvalidExcerpt { .. } | AudioError::OffsetBeyondEnd { .. } => {
                 Self::parameter("offset_seconds", error.to_string())
             }
@@ -358,17 +394,44 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Kind::Internal).into_response()
 }
 
-/// Turns what lower layers answer with an empty or plain body into a problem.
-pub(super) async fn name_request(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let kind = match response.status() {
-        StatusCode::RANGE_NOT_SATISFIABLE => Kind::RangeNotSatisfiable,
-        _ => return response,
-    };
-    let range = response.headers().get(header::CONTENT_RANGE).cloned();
-    let mut response = Problem::new(kind).into_response();
-    if let Some(range) = range {
-        response.headers_mut().insert(header::CONTENT_RANGE, range);
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::to_bytes, routing::get};
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn body(response: Response) -> serde_json::Value {
+        let bytes = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
     }
-    response
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_shows_nothing_of_it() {
+        async fn panics() {
+            panic!("the password is {}", "swordfish");
+        }
+        let router = Router::new()
+            .route("/", get(panics))
+            .layer(CatchPanicLayer::custom(panicked));
+        let request = axum::extract::Request::default();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            body(response).await,
+            serde_json::json!({
+                "type": "urn:songkin:problem:internal",
+                "title": "something broke in the server",
+                "status": 500,
+            })
+        );
+    }
+
+    #[test]
+    fn no_two_kinds_share_a_slug() {
+        let mut slugs = Kind::ALL.map(Kind::slug);
+        slugs.sort_unstable();
+        assert!(slugs.windows(2).all(|pair| pair[0] != pair[1]));
+    }
 }

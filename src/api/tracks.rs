@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, Request, State},
+    extract::{RawQuery, Request, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tower::ServiceExt;
 use tower_http::services::ServeFile;
 
 use super::{
     App, Kind, Problem,
-    params::{Params, track_id},
+    params::{Params, PathId},
     recommendations, view,
 };
 use crate::{catalog::CatalogError, recommend::RecommendError};
@@ -33,10 +33,8 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page>, Problem> {
     let mut params = Params::of_query(query.as_deref());
-    let words = params.one("query", "text of up to 200 characters", |text: &String| {
-        text.chars().count() <= 200
-    });
-    let cursor: Option<String> = params.one("cursor", "a cursor", |_| true);
+    let words = params.text("query", 200);
+    let cursor = params.text("cursor", 200);
     let limit = params.one("limit", &format!("a number from 1 to {MAX_LIMIT}"), |n| {
         (1..=MAX_LIMIT).contains(n)
     });
@@ -66,9 +64,8 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<view::TrackView>, Problem> {
-    let id = track_id(&id)?;
     let tracks = app
         .recommender
         .catalog()
@@ -85,10 +82,9 @@ pub(super) async fn show(
 
 pub(super) async fn similar(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     RawQuery(query): RawQuery,
 ) -> Result<Json<view::Found>, Problem> {
-    let id = track_id(&id)?;
     let mut params = Params::of_query(query.as_deref());
     let wish = params.wish(&app.settings.search);
     params.finish()?;
@@ -98,10 +94,9 @@ pub(super) async fn similar(
 
 pub(super) async fn audio(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     request: Request,
 ) -> Result<Response, Problem> {
-    let id = track_id(&id)?;
     let missing = || {
         Problem::with(
             Kind::NoAudioFile,
@@ -109,9 +104,23 @@ pub(super) async fn audio(
         )
     };
     let path = app.recommender.audio_path(id).await?.ok_or_else(missing)?;
-    if !path.is_file() {
-        return Err(missing());
+    let served = match ServeFile::new(&path).try_call(request).await {
+        Ok(served) => served.into_response(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(Problem::internal(&error)),
+    };
+    // What it answers without a body of ours.
+    let kind = match served.status() {
+        StatusCode::NOT_FOUND => return Err(missing()),
+        StatusCode::PRECONDITION_FAILED => Kind::PreconditionFailed,
+        StatusCode::RANGE_NOT_SATISFIABLE => Kind::RangeNotSatisfiable,
+        _ => return Ok(served),
+    };
+    let mut response = Problem::new(kind).into_response();
+    if let Some(range) = served.headers().get(header::CONTENT_RANGE) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_RANGE, range.clone());
     }
-    let served = ServeFile::new(&path).oneshot(request).await;
-    Ok(served.into_response())
+    Ok(response)
 }

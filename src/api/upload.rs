@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Multipart, Request},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
     http::{HeaderMap, header},
 };
 use bytes::Bytes;
@@ -20,8 +20,10 @@ use crate::recommend::ClipSource;
 
 /// Uploads up to this size stay in memory: most clips, and no file is made for them.
 const IN_MEMORY: usize = 1 << 20;
-/// Form fields beside the file, bytes.
-const MAX_FIELD: usize = 64 << 10;
+/// Form fields beside the file, all together, bytes.
+const MAX_FIELDS: usize = 256 << 10;
+/// What a form adds to its file: fields and the lines between the parts, bytes.
+const MAX_FORM_OVERHEAD: u64 = 1 << 20;
 /// Parts of a form.
 const MAX_PARTS: usize = 2000;
 
@@ -47,6 +49,17 @@ impl Spool {
         Ok(Self { dir, max_bytes })
     }
 
+    /// Refuses an upload that announces itself as too large, before any of it is read.
+    fn admit(&self, headers: &HeaderMap, overhead: u64) -> Result<(), Problem> {
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        match announced {
+            Some(bytes) if bytes > self.max_bytes.saturating_add(overhead) => Err(self.too_large()),
+            _ => Ok(()),
+        }
+    }
+
     fn too_large(&self) -> Problem {
         Problem::with(
             Kind::BodyTooLarge,
@@ -57,7 +70,7 @@ impl Spool {
         )
     }
 
-    async fn store<E: std::error::Error + Send + Sync + 'static>(
+    async fn store<E: Into<Problem>>(
         &self,
         chunks: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<Upload, Problem> {
@@ -66,7 +79,7 @@ impl Spool {
         let mut file: Option<(NamedTempFile, tokio::fs::File)> = None;
         let mut size = 0;
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| cut_off(&error))?;
+            let chunk = chunk.map_err(Into::into)?;
             size += chunk.len() as u64;
             if size > self.max_bytes {
                 return Err(self.too_large());
@@ -136,6 +149,7 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
     let upload = match media_type(request.headers())? {
         Media::Form => receive_form(app, request, &mut params).await?,
         Media::Audio => {
+            app.spool.admit(request.headers(), 0)?;
             let body: Body = request.into_body();
             app.spool.store(body.into_data_stream()).await?
         }
@@ -149,17 +163,22 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
     Ok((upload, params))
 }
 
-async fn receive_form(app: &App, request: Request, params: &mut Params) -> Result<Upload, Problem> {
+async fn receive_form(
+    app: &App,
+    mut request: Request,
+    params: &mut Params,
+) -> Result<Upload, Problem> {
+    app.spool.admit(request.headers(), MAX_FORM_OVERHEAD)?;
+    // In place of axum's own limit of 2 MB. The spool bounds the file; this bounds the rest.
+    let whole = app.spool.max_bytes.saturating_add(MAX_FORM_OVERHEAD);
+    DefaultBodyLimit::max(usize::try_from(whole).unwrap_or(usize::MAX)).apply(&mut request);
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
     let mut upload = None;
+    let mut room = MAX_FIELDS;
     for _ in 0..MAX_PARTS {
-        let part = form
-            .next_field()
-            .await
-            .map_err(|error| Problem::with(Kind::MalformedRequest, error.body_text()))?;
-        let Some(part) = part else {
+        let Some(part) = form.next_field().await? else {
             return upload
                 .ok_or_else(|| Problem::with(Kind::NoAudio, "the form has no part named `file`"));
         };
@@ -173,7 +192,7 @@ async fn receive_form(app: &App, request: Request, params: &mut Params) -> Resul
             }
             upload = Some(app.spool.store(part).await?);
         } else {
-            let value = read_field(part).await?;
+            let value = read_field(part, &mut room).await?;
             params.push(name, value);
         }
     }
@@ -183,27 +202,22 @@ async fn receive_form(app: &App, request: Request, params: &mut Params) -> Resul
     ))
 }
 
-async fn read_field(mut part: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+async fn read_field(
+    mut part: axum::extract::multipart::Field<'_>,
+    room: &mut usize,
+) -> Result<String, Problem> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = part.chunk().await.map_err(|error| cut_off(&error))? {
-        if bytes.len() + chunk.len() > MAX_FIELD {
-            return Err(Problem::with(
+    while let Some(chunk) = part.chunk().await? {
+        *room = room.checked_sub(chunk.len()).ok_or_else(|| {
+            Problem::with(
                 Kind::BodyTooLarge,
-                format!("a form field has more than {MAX_FIELD} bytes"),
-            ));
-        }
+                format!("the form's fields have more than {MAX_FIELDS} bytes beside the file"),
+            )
+        })?;
         bytes.extend_from_slice(&chunk);
     }
     String::from_utf8(bytes)
         .map_err(|_| Problem::with(Kind::MalformedRequest, "a form field is not UTF-8"))
-}
-
-fn cut_off(error: &dyn std::error::Error) -> Problem {
-    tracing::debug!(error = %error, "an upload was cut off");
-    Problem::with(
-        Kind::MalformedRequest,
-        "the upload ended early or is not well-formed",
-    )
 }
 
 enum Media {

@@ -9,6 +9,11 @@ use crate::{
     recommend::{Clip, Passage, Recommendation},
 };
 
+/// Rounds to what is meant: a window that starts at 10.24 s shall not start at 10.239999771118164 s.
+pub(super) fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 /// What was heard of an upload.
 #[derive(Serialize)]
 pub(super) struct QueryClip {
@@ -22,7 +27,7 @@ impl From<&Clip> for QueryClip {
     fn from(clip: &Clip) -> Self {
         Self {
             offset_seconds: clip.offset_seconds,
-            seconds: clip.seconds,
+            seconds: milliseconds(clip.seconds),
             truncated: clip.truncated,
             source: clip.source.clone(),
         }
@@ -66,8 +71,9 @@ pub(super) struct Recommended {
 impl Recommended {
     pub(super) fn new(result: Recommendation, offset_seconds: f64) -> Self {
         let passage = result.passage.map(|passage| Passage {
-            query_seconds: passage.query_seconds + offset_seconds,
-            ..passage
+            query_seconds: milliseconds(passage.query_seconds + offset_seconds),
+            track_seconds: milliseconds(passage.track_seconds),
+            length_seconds: milliseconds(passage.length_seconds),
         });
         Self {
             track: result.track.into(),
