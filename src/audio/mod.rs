@@ -1,1 +1,3 @@
 //! Sound in, spectrograms and fingerprints out: decode, resample, mel filterbank, landmarks.
+
+pub mod fingerprint;

@@ -1,1 +1,3 @@
 //! Vectors: exact scan, HNSW graph, filters, planner, storage.
+
+pub mod landmarks;
