@@ -16,7 +16,7 @@ use std::{
 };
 
 use candle_core::Device;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use songkin::{
     audio::{DecodeLimits, Decoder, Excerpt, Fbank, FeatureConfig, fingerprint, resample},
@@ -102,7 +102,7 @@ fn audio(figures: &Figures) {
     let clip = clip();
     let seconds = clip.len() / 16_000;
     figures.time("decode and resample, first 10 s of an MP3", || {
-        decode(10.24)
+        decode(10.24);
     });
     figures.time(
         &format!("decode and resample, {seconds} s of an MP3"),
@@ -351,7 +351,7 @@ async fn start(data: &Path) -> (std::net::SocketAddr, Arc<Notify>) {
         parts
             .serve(listener, async move { stopped.notified().await })
             .await
-            .unwrap()
+            .unwrap();
     });
     let client = reqwest::Client::new();
     while !client

@@ -601,7 +601,7 @@ mod tests {
         let (_gated, encoder, permit) = gated();
         let (died, death) = oneshot::channel();
         let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, move || {
-            died.send(()).unwrap()
+            died.send(()).unwrap();
         })
         .unwrap();
         permit.send(()).unwrap();

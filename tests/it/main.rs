@@ -1,5 +1,5 @@
 //! Integration tests: one binary, a module per part.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod api;
 mod audio;

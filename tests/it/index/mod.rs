@@ -7,7 +7,7 @@ mod filters;
 mod graph;
 mod storage;
 
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use songkin::{
     index::{
