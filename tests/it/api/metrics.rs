@@ -1,0 +1,80 @@
+//! `GET /metrics`.
+
+use std::collections::BTreeMap;
+
+use super::{SUNRISE, Server, demo_clip, run};
+
+/// Reads OpenMetrics text: every sample by its name and labels. Panics where it is not well-formed.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
+    let mut types = BTreeMap::new();
+    let mut samples = BTreeMap::new();
+    for line in body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (kind, name) = (words.next().unwrap(), words.next().unwrap());
+            assert!(["HELP", "TYPE", "UNIT"].contains(&kind), "{line}");
+            if kind == "TYPE" {
+                let former = types.insert(name.to_owned(), words.next().unwrap().to_owned());
+                assert_eq!(former, None, "{line}");
+            }
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').unwrap();
+        let value: f64 = value.parse().unwrap();
+        let name = key.split('{').next().unwrap();
+        let declared = types.iter().any(|(family, kind)| {
+            let suffixes: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "gauge" => &[""],
+                _ => panic!("{family} is a {kind}"),
+            };
+            suffixes.iter().any(|suffix| format!("{family}{suffix}") == name)
+        });
+        assert!(declared && name.starts_with("songkin_"), "{line}");
+        assert_eq!(samples.insert(key.to_owned(), value), None, "{line}");
+    }
+    samples
+}
+
+#[test]
+fn requests_and_work_are_counted() {
+    run(async {
+        let server = Server::start(|_| {}).await;
+        let fresh = server.get("/metrics").await;
+        let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert_eq!(fresh.header("content-type"), media);
+        let fresh = parse(fresh.expect(200).text());
+        assert_eq!(fresh["songkin_index_tracks"], 36.0);
+
+        for path in ["/v1/tracks/22006", "/v1/tracks/22002", "/v1/tracks/x", "/nothing", "/nowhere"] {
+            server.get(path).await;
+        }
+        server.post("/v1/embeddings", demo_clip(SUNRISE)).await.expect(200);
+        let strange = server.request("BREW".parse().unwrap(), "/v1/tracks");
+        server.send(strange).await.problem(405, "method-not-allowed");
+
+        let counted = parse(server.get("/metrics").await.expect(200).text());
+        let requests = |method: &str, route: &str, status: u16| {
+            let labels = format!("{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}");
+            let count = counted[&format!("songkin_http_requests_total{labels}")];
+            assert_eq!(counted[&format!("songkin_http_request_seconds_count{labels}")], count);
+            count
+        };
+        assert_eq!(requests("GET", "/v1/tracks/{id}", 200), 2.0, "one label for all tracks");
+        assert_eq!(requests("GET", "/v1/tracks/{id}", 400), 1.0);
+        assert_eq!(requests("GET", "unmatched", 404), 2.0, "one label for all that is not there");
+        assert_eq!(requests("POST", "/v1/embeddings", 200), 1.0);
+        assert_eq!(requests("other", "/v1/tracks", 405), 1.0);
+        assert_eq!(requests("GET", "/metrics", 200), 1.0);
+
+        // The device is shared with the other tests.
+        let windows = |samples: &BTreeMap<String, f64>| samples["songkin_device_windows"];
+        assert!(windows(&counted) >= windows(&fresh) + 3.0);
+        let info = server.get("/v1/info").await.json();
+        let id = info["generation"]["id"].as_str().unwrap();
+        let generation = format!("songkin_generation_info{{generation=\"{id}\",model=\"tiny\"}}");
+        assert_eq!(counted[&generation], 1.0);
+    });
+}
