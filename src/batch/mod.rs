@@ -369,7 +369,7 @@ fn next_work(shared: &Shared) -> Option<Work> {
                 let same = batch
                     .first()
                     .is_none_or(|first| Arc::ptr_eq(&first.encoder, &request.encoder));
-                if !batch.is_empty() && !(fits && same) {
+                if !(batch.is_empty() || fits && same) {
                     break;
                 }
                 windows += request.windows.len();
@@ -601,7 +601,7 @@ mod tests {
         let (_gated, encoder, permit) = gated();
         let (died, death) = oneshot::channel();
         let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, move || {
-            died.send(()).unwrap()
+            died.send(()).unwrap();
         })
         .unwrap();
         permit.send(()).unwrap();

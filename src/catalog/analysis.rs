@@ -129,6 +129,7 @@ pub(super) fn pair_values(bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

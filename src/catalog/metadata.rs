@@ -194,6 +194,15 @@ async fn replace_genres(
     track: TrackId,
     genre_ids: &[i64],
 ) -> Result<(), CatalogError> {
+    let stored: Vec<i64> = sqlx::query_scalar(
+        "SELECT genre_id FROM track_genres WHERE track_id = ? ORDER BY position",
+    )
+    .bind(track.0)
+    .fetch_all(&mut *tx)
+    .await?;
+    if stored == genre_ids {
+        return Ok(());
+    }
     sqlx::query("DELETE FROM track_genres WHERE track_id = ?")
         .bind(track.0)
         .execute(&mut *tx)
@@ -230,12 +239,19 @@ async fn upsert_licence(tx: &mut SqliteConnection, licence: &Licence) -> Result<
     Ok(inserted.last_insert_rowid())
 }
 
+/// Brings a track's words up to date; most often they are, and comparing is far cheaper than
+/// writing them.
 async fn refresh_search(tx: &mut SqliteConnection, track: TrackId) -> Result<(), CatalogError> {
     sqlx::query(
         "INSERT OR REPLACE INTO track_search (rowid, title, artist, album)
          SELECT t.id, t.title, coalesce(a.name, ''), coalesce(b.title, '')
-         FROM tracks t LEFT JOIN artists a ON a.id = t.artist_id LEFT JOIN albums b ON b.id = t.album_id
-         WHERE t.id = ?",
+         FROM tracks t
+         LEFT JOIN artists a ON a.id = t.artist_id
+         LEFT JOIN albums b ON b.id = t.album_id
+         WHERE t.id = ?1 AND NOT EXISTS (
+             SELECT 1 FROM track_search s
+             WHERE s.rowid = ?1 AND s.title = t.title AND s.artist = coalesce(a.name, '')
+               AND s.album = coalesce(b.title, ''))",
     )
     .bind(track.0)
     .execute(tx)

@@ -11,7 +11,11 @@ use super::{ConsoleProgress, Parts};
 use crate::ingest::IngestRequest;
 
 /// Ingests the demo's clips and builds their generation, or finds it done.
-pub(super) async fn prepare(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// When the directory is no demo catalogue, or what stopped ingest or build.
+pub async fn prepare_demo(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
     if !dir.join("fma_metadata").is_dir() {
         bail!(
             "there is no demo catalogue in {}; start from the project's directory or name it with --demo-dir",

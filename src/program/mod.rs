@@ -9,6 +9,7 @@ mod worker;
 
 use std::{path::PathBuf, process::ExitCode};
 
+pub use demo::prepare_demo;
 pub use parts::Parts;
 pub use progress::ConsoleProgress;
 pub use server::{ServerCommand, server};

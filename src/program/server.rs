@@ -1,12 +1,20 @@
 //! `songkin-server`.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Parser;
 use tokio::{net::TcpListener, sync::Notify};
 
-use super::{CommonFlags, Parts, begin, demo, parts::or_cores, run};
+use super::{CommonFlags, Parts, begin, demo::prepare_demo, parts::or_cores, run};
 use crate::{
     api::{self, App, Metrics, Spool},
     audio::{isolated, run_isolated_child},
@@ -76,49 +84,53 @@ async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<
     let told = Arc::clone(&device_died);
     let parts = Parts::open(settings, move || told.notify_one()).await?;
     if let Some(dir) = demo_dir {
-        demo::prepare(&parts, &dir).await?;
+        prepare_demo(&parts, &dir).await?;
     }
-    let current = Arc::new(Current::default());
-    let app = Arc::new(app(&parts, &current)?);
-    let mut loaded = Loaded::default();
-    loaded.follow(&parts, &current).await;
-    let device = app.device;
-    tracing::info!(address = %listener.local_addr()?, device, "serving; /docs describes the API");
-
-    let reload_every = Duration::from_secs(parts.settings.server.reload_seconds);
-    let stop = Arc::new(Notify::new());
-    let server = api::serve(listener, app, {
-        let stop = Arc::clone(&stop);
-        async move { stop.notified().await }
-    });
-    let mut server = std::pin::pin!(server);
-    let mut failed = false;
-    let mut signal = std::pin::pin!(stop_signal());
-    loop {
+    let failed = Arc::new(AtomicBool::new(false));
+    let why = Arc::clone(&failed);
+    let shutdown = async move {
         tokio::select! {
-            ended = &mut server => {
-                ended?;
-                break;
-            }
-            () = &mut signal => {
-                stop.notify_one();
-                break;
-            }
-            () = device_died.notified() => {
-                failed = true;
-                stop.notify_one();
-                break;
-            }
-            () = tokio::time::sleep(reload_every) => loaded.follow(&parts, &current).await,
+            () = stop_signal() => {}
+            () = device_died.notified() => why.store(true, Ordering::SeqCst),
         }
-    }
-    server.await?;
+    };
+    parts.serve(listener, shutdown).await?;
     parts.catalog.close().await;
+    let failed = failed.load(Ordering::SeqCst);
     Ok(if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+impl Parts {
+    /// Serves the API on `listener` until `shutdown` completes, and follows the active generation
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the spool cannot be opened or the listener fails.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let current = Arc::new(Current::default());
+        let app = Arc::new(app(self, &current)?);
+        let mut loaded = Loaded::default();
+        loaded.follow(self, &current).await;
+        let address = listener.local_addr()?;
+        tracing::info!(%address, device = app.device, "serving; /docs describes the API");
+        let reload_every = Duration::from_secs(self.settings.server.reload_seconds);
+        let mut server = std::pin::pin!(api::serve(listener, app, shutdown));
+        loop {
+            tokio::select! {
+                ended = &mut server => return Ok(ended?),
+                () = tokio::time::sleep(reload_every) => loaded.follow(self, &current).await,
+            }
+        }
+    }
 }
 
 fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {

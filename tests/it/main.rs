@@ -1,10 +1,11 @@
 //! Integration tests: one binary, a module per part.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod api;
 mod audio;
 mod catalog;
 mod fingerprint;
+mod floors;
 mod index;
 mod ingest;
 mod model;

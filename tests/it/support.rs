@@ -27,3 +27,14 @@ pub(crate) fn ffmpeg<S: AsRef<OsStr>>(extension: &str, args: &[S]) -> Vec<u8> {
     );
     fs::read(output).unwrap()
 }
+
+/// The built worker, without the settings that the caller's environment may hold.
+pub(crate) fn worker() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_songkin-worker"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SONGKIN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}

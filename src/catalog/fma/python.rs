@@ -124,6 +124,7 @@ fn escape<'a>(text: &'a str, value: &mut String) -> Option<&'a str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 

@@ -126,6 +126,18 @@ const KNOWN: &[Known] = &[
         ],
     ),
     known(
+        "LGPL-2.0-only",
+        "GNU LGPL 2.0",
+        "https://www.gnu.org/licenses/old-licenses/lgpl-2.0.html",
+        &["lgpl 2", "lgpl 2.0", "lgpl 2.0 only"],
+    ),
+    known(
+        "LGPL-3.0-only",
+        "GNU LGPL 3.0",
+        "https://www.gnu.org/licenses/lgpl-3.0.html",
+        &["lgpl 3", "lgpl 3.0", "lgpl 3.0 only"],
+    ),
+    known(
         "LGPL-2.0-or-later",
         "GNU LGPL 2.0 or later",
         "https://www.gnu.org/licenses/old-licenses/lgpl-2.0.html",

@@ -259,7 +259,7 @@ async fn tracks_come_in_the_order_asked_for_and_missing_ones_are_named() {
             .unwrap()
             .found
             .len(),
-        12
+        13
     );
 }
 

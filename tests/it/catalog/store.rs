@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use songkin::{
-    catalog::{Catalog, CatalogError, ExtractorId, FileState},
+    catalog::{Catalog, CatalogError, ExtractorId, FileState, Subject},
     track::TrackId,
 };
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -299,6 +299,32 @@ async fn metadata_is_stored_idempotently_with_progress() {
         (track.title.as_str(), track.genres.len()),
         ("Another title", 0)
     );
+
+    // The search follows what a track and its artist are called.
+    let file = house.write("000/000002.mp3", "food");
+    house.record(&file, &Subject::Fma(ids[0])).await;
+    let found = async |query| {
+        let page = house.catalog.search_tracks(query, None, 9).await.unwrap();
+        page.tracks.len()
+    };
+    assert_eq!((found("another title").await, found("food").await), (1, 0));
+    renamed.artists[0].name = "Somebody else".to_owned();
+    house
+        .catalog
+        .upsert_metadata(&renamed, |_| {})
+        .await
+        .unwrap();
+    assert_eq!(
+        (found("somebody").await, found("awol another").await),
+        (1, 1)
+    );
+    renamed.albums[0].title = "Untitled".to_owned();
+    house
+        .catalog
+        .upsert_metadata(&renamed, |_| {})
+        .await
+        .unwrap();
+    assert_eq!(found("awol").await, 0);
 }
 
 #[tokio::test]
