@@ -112,7 +112,7 @@ section! {
     Audio {
         max_query_seconds: f64 = 30.0,
         max_track_seconds: f64 = 1200.0,
-        decode_seconds: u64 = 10,
+        decode_seconds: u64 = 20,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank},
+    audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank, SAMPLE_RATE},
     batch::{BatchError, Batcher},
     model::{EncodeWindows, ModelDir, ModelError, mean_embedding},
     track::ExtractorId,
@@ -32,6 +32,8 @@ pub struct Prepared {
     pub windows: Vec<Vec<f32>>,
     /// Where each window starts, seconds from the clip's start.
     pub start_seconds: Vec<f32>,
+    /// Length of the clip, seconds.
+    pub clip_seconds: f64,
 }
 
 /// A clip after the encoder.
@@ -43,6 +45,8 @@ pub struct Embedded {
     pub windows: Vec<Vec<f32>>,
     /// Where each window starts, seconds from the clip's start.
     pub start_seconds: Vec<f32>,
+    /// Length of the clip, seconds.
+    pub clip_seconds: f64,
 }
 
 /// Weights and front end that belong together, ready to run.
@@ -106,6 +110,7 @@ impl Extractor {
                 .iter()
                 .map(|at| at.start_frame as f32 * FRAME_SHIFT_SECONDS)
                 .collect(),
+            clip_seconds: clip.len() as f64 / f64::from(SAMPLE_RATE),
         })
     }
 
@@ -119,8 +124,18 @@ impl Extractor {
         batcher: &Batcher,
         prepared: Prepared,
     ) -> Result<Embedded, ExtractError> {
-        let windows = batcher.embed(&self.encoder, prepared.windows).await?;
-        Self::embedded(windows, prepared.start_seconds)
+        let Prepared {
+            windows,
+            start_seconds,
+            clip_seconds,
+        } = prepared;
+        let windows = batcher.embed(&self.encoder, windows).await?;
+        Ok(Embedded {
+            embedding: mean_embedding(&windows)?,
+            windows,
+            start_seconds,
+            clip_seconds,
+        })
     }
 
     /// [`Extractor::embed`] for a thread outside the async runtime, a few windows at a time: a
@@ -140,14 +155,11 @@ impl Extractor {
             let some = rest.by_ref().take(batcher.max_batch()).collect();
             windows.extend(batcher.embed_blocking(&self.encoder, some)?);
         }
-        Self::embedded(windows, prepared.start_seconds)
-    }
-
-    fn embedded(windows: Vec<Vec<f32>>, start_seconds: Vec<f32>) -> Result<Embedded, ExtractError> {
         Ok(Embedded {
             embedding: mean_embedding(&windows)?,
             windows,
-            start_seconds,
+            start_seconds: prepared.start_seconds,
+            clip_seconds: prepared.clip_seconds,
         })
     }
 }

@@ -73,8 +73,10 @@ fn write(
         settings.index,
     )?;
     let path = dir.join(manifest::LANDMARKS_FILE);
-    let bytes = LandmarkIndex::build(landmarks)?.to_bytes();
-    std::fs::write(&path, bytes).map_err(|source| GenerationError::Io { path, source })?;
+    let landmarks = LandmarkIndex::build(landmarks)?;
+    std::fs::File::create(&path)
+        .and_then(|file| landmarks.save(file))
+        .map_err(|source| GenerationError::Io { path, source })?;
     let manifest = Manifest::describe(
         dir,
         settings.card,

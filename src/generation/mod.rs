@@ -125,9 +125,7 @@ impl Generation {
                 "the vectors have another dimension than the encoder gives",
             ));
         }
-        let path = dir.join(manifest::LANDMARKS_FILE);
-        let bytes = std::fs::read(&path).map_err(|source| GenerationError::Io { path, source })?;
-        let landmarks = LandmarkIndex::from_bytes(&bytes)?;
+        let landmarks = LandmarkIndex::open(&dir.join(manifest::LANDMARKS_FILE))?;
         Ok(Self {
             manifest,
             extractor,

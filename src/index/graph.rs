@@ -217,7 +217,6 @@ impl Walk<'_> {
             kept.push(Reverse(start));
         }
         let mut looked_at = 1;
-        let mut fresh = Vec::new();
         while let Some(here) = open.pop() {
             if kept.len() == self.limits.ef && kept.peek().is_some_and(|worst| here < worst.0) {
                 break;
@@ -225,16 +224,11 @@ impl Walk<'_> {
             if looked_at > self.limits.budget {
                 return None;
             }
-            // Two passes: the processor can fetch the next codes while it works on these.
-            fresh.clear();
-            fresh.extend(
-                bottom
-                    .links_of(here.key)
-                    .iter()
-                    .filter(|&&link| seen.insert(link)),
-            );
-            looked_at += fresh.len();
-            for &link in &fresh {
+            for &link in bottom.links_of(here.key) {
+                if !seen.insert(link) {
+                    continue;
+                }
+                looked_at += 1;
                 let there = self.rank(link);
                 let full = kept.len() == self.limits.ef;
                 if full && kept.peek().is_some_and(|worst| there < worst.0) {

@@ -12,6 +12,9 @@ pub struct Settings {
     pub exact_up_to: usize,
     /// Size of the graph search's result list: more is slower and finds more. From 1 to 100,000.
     pub ef_search: usize,
+    /// What looking at a point costs the graph, in points scanned: where the planner expects the graph
+    /// to lose, or a walk is about to, the scan answers. From 0, the graph never loses, to 1,000.
+    pub look_cost: usize,
     /// Tracks that the delta takes before it must be folded in by a checkpoint. All of them are
     /// scanned in f32 by every search.
     pub delta_limit: usize,
@@ -24,6 +27,7 @@ impl Default for Settings {
         Self {
             exact_up_to: 40_000,
             ef_search: 96,
+            look_cost: 8,
             delta_limit: 4_096,
             graph: GraphSettings::default(),
         }
@@ -37,6 +41,7 @@ impl Settings {
     /// [`IndexError::Setting`] for the first that is.
     pub fn check(&self) -> Result<(), IndexError> {
         within("ef_search", self.ef_search, 1, 100_000)?;
+        within("look_cost", self.look_cost, 0, 1_000)?;
         within("graph.connections", self.graph.connections, 4, 64)?;
         within(
             "graph.ef_construction",

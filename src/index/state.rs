@@ -77,7 +77,14 @@ impl State {
     ) -> (Vec<Ranked>, Engine, Reason) {
         let k = query.k.min(allowed_rows);
         let graph = self.base.graph.as_ref();
-        let choice = planner::choose(query.effort, k, allowed_rows, graph.is_some(), settings);
+        let choice = planner::choose(
+            query.effort,
+            k,
+            allowed_rows,
+            self.base.rows.len(),
+            graph.is_some(),
+            settings,
+        );
         if k == 0 {
             return (Vec::new(), Engine::Exact, Reason::FewAllowed);
         }

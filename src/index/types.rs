@@ -116,8 +116,8 @@ pub enum Reason {
     SmallCatalogue,
     /// The filter leaves so few that scanning them is quicker.
     FewAllowed,
-    /// So many hits are wanted that the graph would visit most of the catalogue.
-    ManyWanted,
+    /// The graph would look at so many points, for many hits or past a narrow filter, that scanning is quicker.
+    GraphTooDear,
     /// Many are allowed, few are wanted.
     ManyAllowed,
     /// The graph came back with too few, or spent what a scan costs: the scan answered.

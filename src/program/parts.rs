@@ -227,11 +227,16 @@ impl Parts {
     }
 }
 
+/// Largest file that is looked at.
+const MAX_FILE_BYTES: u64 = 16 << 30;
+
 fn decoder(settings: &Settings) -> anyhow::Result<Decoder> {
     let audio = &settings.audio;
     let limits = DecodeLimits {
         max_seconds: audio.max_track_seconds.max(audio.max_query_seconds),
         deadline: Duration::from_secs(audio.decode_seconds),
+        // Uploads are bounded by the spool; a catalogue may hold whole concerts.
+        max_body_bytes: MAX_FILE_BYTES,
         ..DecodeLimits::default()
     };
     Ok(Decoder::new(

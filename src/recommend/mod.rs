@@ -246,11 +246,14 @@ impl Recommender {
     ) -> Result<(Clip, Recommendations), RecommendError> {
         let filter = wish.filter.resolve(&self.catalog).await?;
         let heard = self.hear(source, offset_seconds).await?;
-        let same = rank::same_recordings(&heard.generation, &heard.clip.landmarks);
-        let answer = self
-            .answer(heard.generation, heard.embedded, filter, wish, same)
-            .await?;
-        Ok((heard.clip, answer))
+        let HeardClip {
+            generation,
+            mut clip,
+            embedded,
+        } = heard;
+        let own = std::mem::take(&mut clip.landmarks);
+        let answer = self.answer(generation, embedded, own, filter, wish).await?;
+        Ok((clip, answer))
     }
 
     /// The tracks that sound most like a track of the catalogue, itself left out. Needs neither
@@ -282,25 +285,25 @@ impl Recommender {
             .flat_map(|windows| windows.iter())
             .map(|(at, vector)| (at, vector.to_vec()))
             .unzip();
-        let same = match self.catalog.landmarks_of(id, extractor).await? {
-            Some(own) => rank::same_recordings(&generation, &landmarks(&own)),
-            None => Vec::new(),
-        };
+        let own = self.catalog.landmarks_of(id, extractor).await?;
+        let own = own.as_ref().map(landmarks).unwrap_or_default();
         let query = Embedded {
             embedding: item.vector,
             windows,
             start_seconds,
+            // The passage is as long as a window wherever the track's last one ends.
+            clip_seconds: f64::INFINITY,
         };
-        self.answer(generation, query, filter, wish, same).await
+        self.answer(generation, query, own, filter, wish).await
     }
 
     async fn answer(
         &self,
         generation: Arc<Generation>,
         query: Embedded,
+        own: Vec<Landmark>,
         filter: Filter,
         wish: &Wish,
-        same: Vec<rank::SameRecording>,
     ) -> Result<Recommendations, RecommendError> {
         let (k, max_per_artist) = (wish.k, wish.max_per_artist);
         let searched = Arc::clone(&generation);
@@ -312,6 +315,7 @@ impl Recommender {
         };
         // Milliseconds of CPU: not on the async runtime.
         let (candidates, plan) = tokio::task::spawn_blocking(move || {
+            let same = rank::same_recordings(&searched, &own);
             rank::candidates(&searched.index, search, &same, max_per_artist)
         })
         .await??;

@@ -7,7 +7,7 @@ use crate::{catalog::Windows, extract::Embedded};
 const WINDOW_SECONDS: f64 = 10.24;
 
 /// The pair of windows, one of the query and one of the track, with the highest cosine; the
-/// earliest such pair on a tie. `None` when either has no windows of the other's dimension.
+/// earliest such pair on a tie. A query shorter than a window ends the passage. `None` when either has no windows of the other's dimension.
 pub(super) fn best(query: &Embedded, track: &Windows) -> Option<Passage> {
     let mut best: Option<(f32, Passage)> = None;
     for (query_start, query_window) in query.start_seconds.iter().zip(&query.windows) {
@@ -24,7 +24,8 @@ pub(super) fn best(query: &Embedded, track: &Windows) -> Option<Passage> {
                 let passage = Passage {
                     query_seconds: f64::from(*query_start),
                     track_seconds: f64::from(track_start),
-                    length_seconds: WINDOW_SECONDS,
+                    length_seconds: WINDOW_SECONDS
+                        .min(query.clip_seconds - f64::from(*query_start)),
                 };
                 best = Some((cosine, passage));
             }
@@ -43,6 +44,7 @@ mod tests {
             embedding: vec![1.0, 0.0],
             windows: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
             start_seconds: vec![0.0, 10.24],
+            clip_seconds: 15.0,
         };
         let track = Windows {
             start_seconds: vec![0.0, 10.24, 20.48],
@@ -52,6 +54,10 @@ mod tests {
         assert!(
             (passage.query_seconds - 10.24).abs() < 1e-6
                 && (passage.track_seconds - 20.48).abs() < 1e-6
+        );
+        assert!(
+            (passage.length_seconds - 4.76).abs() < 1e-6,
+            "the query ends before the window does"
         );
         assert_eq!(best(&query, &Windows::default()), None);
     }

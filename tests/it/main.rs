@@ -4,6 +4,7 @@
 mod api;
 mod audio;
 mod catalog;
+mod docs;
 mod fingerprint;
 mod floors;
 mod index;

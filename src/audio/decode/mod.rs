@@ -1,11 +1,13 @@
 //! Bytes of any origin to a clip, within limits.
 
+mod clip;
 mod formats;
 mod found;
 mod mpeg;
 mod pipeline;
 mod sniff;
 mod source;
+mod track;
 
 use std::{
     fs::{self, File},
@@ -161,10 +163,11 @@ impl Decoder {
         })
     }
 
-    /// Reads title, artist and so on. A file without tags has empty ones.
+    /// Reads title, artist and so on. A file without tags, or with tags that cannot be read, has empty
+    /// ones: music is not refused for its label.
     ///
     /// # Errors
-    /// [`AudioError`]: not audio, damaged, beyond the limits, or not readable.
+    /// [`AudioError`]: not audio, beyond the limits, or not readable.
     pub fn read_tags(&self, path: &Path) -> Result<Tags, AudioError> {
         let mut file = self.open(path)?;
         let deadline = Instant::now() + self.limits.deadline;
@@ -176,8 +179,13 @@ impl Decoder {
                 let command = self.isolated_command()?;
                 isolated::read_tags(&command, file, &self.limits)
             }
-            Sniffed::Audio(..) => guarded(|| tags::read(Bounded::new(file, deadline)))
-                .map_err(|error| self.explain(error)),
+            Sniffed::Audio(..) => match guarded(|| tags::read(Bounded::new(file, deadline))) {
+                Err(AudioError::Corrupt(corruption)) => {
+                    tracing::debug!(%corruption, ?path, "tags cannot be read");
+                    Ok(Tags::default())
+                }
+                result => result.map_err(|error| self.explain(error)),
+            },
             Sniffed::Other(found) => Err(AudioError::Unsupported { found }),
         }
     }

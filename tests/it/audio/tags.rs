@@ -4,7 +4,7 @@ use std::fs;
 
 use songkin::audio::{AudioError, Found, Tags};
 
-use super::{decoder, sine_file};
+use super::{decoder, forge::junk, sine_file};
 
 const METADATA: [&str; 16] = [
     "-metadata",
@@ -118,6 +118,15 @@ fn a_cover_of_a_megabyte_is_not_in_the_way() {
     let audio = sine_file("mp3", 44_100, 0.5, &["-id3v2_version", "0"]);
     let tags = tags_of(&[tag, audio].concat()).unwrap();
     assert_eq!(tags.title.as_deref(), Some("Title"));
+}
+
+#[test]
+fn music_is_not_refused_for_tags_that_cannot_be_read() {
+    // A tag that begins inside junk and claims more than the file has.
+    let mut junk = junk(2_000);
+    junk[1_000..1_010].copy_from_slice(b"ID3\x04\0\0\x7f\x7f\x7f\x7f");
+    let audio = sine_file("mp3", 44_100, 0.5, &["-id3v2_version", "0"]);
+    assert_eq!(tags_of(&[junk, audio].concat()).unwrap(), Tags::default());
 }
 
 #[test]

@@ -175,18 +175,20 @@ fn falls_back_to_the_scan() {
         )
     };
     let items: Vec<Item> = (0..3000u32)
-        .map(|id| item(id, around(if id < 2500 { &here } else { &there }, rng)))
+        .map(|id| item(id, around(if id < 1000 { &here } else { &there }, rng)))
         .collect();
-    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
+    let settings = Settings {
+        look_cost: 4,
+        ..large_graph()
+    };
+    let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
     let query = Query {
         filter: Filter::Range {
             field: Field::Track,
-            min: Some(2500),
+            min: Some(1000),
             max: None,
         },
-        effort: Effort::Planned {
-            ef_search: Some(20),
-        },
+        effort: Effort::Planned { ef_search: Some(K) },
         ..query(&here, K)
     };
     let answer = index.search(&query).unwrap();
@@ -198,7 +200,11 @@ fn falls_back_to_the_scan() {
 #[test]
 fn more_effort_is_taken_from_the_query() {
     let items = clustered(4000, 1);
-    let index = EmbeddedIndex::build(&items, DIMENSION, large_graph()).unwrap();
+    let settings = Settings {
+        look_cost: 1,
+        ..large_graph()
+    };
+    let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
     let with = |effort| {
         index
             .search(&Query {
@@ -211,7 +217,7 @@ fn more_effort_is_taken_from_the_query() {
     let wide = with(Effort::Planned {
         ef_search: Some(3000),
     });
-    assert_eq!(wide.reason, Reason::ManyWanted);
+    assert_eq!(wide.reason, Reason::GraphTooDear);
     assert_eq!(with(Effort::Exact).reason, Reason::Requested);
     assert_eq!(with(Effort::default()).engine, Engine::Graph);
 }

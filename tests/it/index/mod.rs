@@ -24,11 +24,12 @@ impl<T: VectorRead + VectorWrite> Index for T {}
 
 const DIMENSION: usize = 32;
 
-/// Settings that build a graph over anything, one small enough for the planner to use it on little data.
+/// Settings that build a graph over anything and have it answer whatever it costs.
 fn graph_settings() -> Settings {
     Settings {
         exact_up_to: 0,
         ef_search: 24,
+        look_cost: 0,
         graph: GraphSettings {
             connections: 8,
             ef_construction: 64,
