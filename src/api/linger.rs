@@ -31,7 +31,7 @@ pub(super) async fn read_the_rest(request: Request, next: Next) -> Response {
     }
     // Such a client waits for a word before it sends anything, and the answer is that word.
     let asks_first = request.headers().contains_key(header::EXPECT);
-    let (give_back, given_back) = oneshot::channel();
+    let (give_back, mut given_back) = oneshot::channel();
     let request = request.map(|body| {
         Body::from_stream(Lent {
             body: Some(body.into_data_stream()),
@@ -45,7 +45,6 @@ pub(super) async fn read_the_rest(request: Request, next: Next) -> Response {
     if response.status() == StatusCode::REQUEST_TIMEOUT {
         return response;
     }
-    let mut given_back = given_back;
     if let Ok((mut body, read_from)) = given_back.try_recv()
         && (read_from || !asks_first)
     {

@@ -255,7 +255,10 @@ mod tests {
         assert_eq!(faults("k=1&k=2"), ["k"]);
         assert_eq!(faults("offset_seconds=NaN"), ["offset_seconds"]);
         assert_eq!(faults("k=101"), ["k"]);
-        assert_eq!(faults("k=&exclude_ids=&genre="), ["k", "genre", "exclude_ids"]);
+        assert_eq!(
+            faults("k=&exclude_ids=&genre="),
+            ["k", "genre", "exclude_ids"]
+        );
         assert_eq!(faults(""), Vec::<String>::new());
     }
 

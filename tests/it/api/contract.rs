@@ -79,7 +79,9 @@ impl Contract {
         kinds
             .map(|kind| {
                 let kind = kind.as_str().unwrap();
-                kind.strip_prefix("urn:songkin:problem:").unwrap().to_owned()
+                kind.strip_prefix("urn:songkin:problem:")
+                    .unwrap()
+                    .to_owned()
             })
             .collect()
     }
@@ -129,7 +131,11 @@ impl Contract {
                 assert_eq!(allowed, documented, "{call}: Allow");
                 "MethodNotAllowed"
             };
-            self.check_response(method, &self.document["components"]["responses"][name], answer);
+            self.check_response(
+                method,
+                &self.document["components"]["responses"][name],
+                answer,
+            );
             let expected = if at_path.is_empty() { 404 } else { 405 };
             assert_eq!(answer.status, expected, "{call}");
             return None;
@@ -159,7 +165,10 @@ impl Contract {
             self.hold(&header["schema"], &value, &format!("{call}: {name}"));
         }
         let Some(content) = response["content"].as_object() else {
-            assert!(answer.body.is_empty(), "{call}: a body that is not documented");
+            assert!(
+                answer.body.is_empty(),
+                "{call}: a body that is not documented"
+            );
             return None;
         };
         let media = answer.header("content-type");

@@ -18,8 +18,15 @@ fn the_documentation_comes_from_this_server_alone() {
         let html = page.expect(200).text();
         let mut files = between(html, "src=\"", '"');
         files.extend(between(html, "href=\"", '"'));
-        for wanted in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
-            assert!(files.iter().any(|file| file.ends_with(wanted)), "{wanted}: {html}");
+        for wanted in [
+            "swagger-ui.css",
+            "swagger-ui-bundle.js",
+            "swagger-initializer.js",
+        ] {
+            assert!(
+                files.iter().any(|file| file.ends_with(wanted)),
+                "{wanted}: {html}"
+            );
         }
         for file in files {
             assert!(!file.contains("//"), "{file} is on another server");
@@ -56,6 +63,9 @@ fn the_way_to_the_documentation_is_short() {
         let answer = server.get("/docs").await;
         assert_eq!(answer.expect(308).header("location"), "/docs/");
         server.get("/docs/../Cargo.toml").await.expect(404);
-        server.get("/docs/%2e%2e%2fCargo.toml").await.problem(404, "no-such-route");
+        server
+            .get("/docs/%2e%2e%2fCargo.toml")
+            .await
+            .problem(404, "no-such-route");
     });
 }

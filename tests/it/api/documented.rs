@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::Value;
-use songkin::api::{Kind, ROUTES, openapi::DOCUMENT};
+use songkin::{
+    api::{Kind, ROUTES, openapi::DOCUMENT},
+    index::{Engine, Plan, Reason},
+};
 
 use super::{
-    Answer, SUNRISE, Server, REMOVED,
+    Answer, REMOVED, SUNRISE, Server,
     contract::{CONTRACT, Given},
     demo_clip, form, run, uploads,
 };
@@ -49,6 +52,37 @@ fn every_kind_of_problem_is_documented_with_its_status() {
     assert_eq!(answered, kinds.into_iter().map(str::to_owned).collect());
 }
 
+/// The small demo takes one way through the index; the document has to know the others as well.
+#[test]
+fn every_way_to_search_is_documented() {
+    let reasons = [
+        Reason::Requested,
+        Reason::SmallCatalogue,
+        Reason::FewAllowed,
+        Reason::GraphTooDear,
+        Reason::ManyAllowed,
+        Reason::GraphFellShort,
+    ];
+    for reason in reasons {
+        // A reason that is missing above is missing here, and then this does not compile.
+        let engine = match reason {
+            Reason::Requested
+            | Reason::SmallCatalogue
+            | Reason::FewAllowed
+            | Reason::GraphTooDear
+            | Reason::GraphFellShort => Engine::Exact,
+            Reason::ManyAllowed => Engine::Graph,
+        };
+        let plan = Plan {
+            engine,
+            allowed: 1,
+            reason,
+        };
+        let schema = &CONTRACT.document["components"]["schemas"]["Search"];
+        CONTRACT.hold(schema, &serde_json::to_value(plan).unwrap(), "Search");
+    }
+}
+
 #[test]
 fn the_document_is_served() {
     run(async {
@@ -73,7 +107,9 @@ fn every_object_is_closed_so_that_a_new_field_is_noticed() {
         }
     }
     let mut open = Vec::new();
-    let schemas = CONTRACT.document["components"]["schemas"].as_object().unwrap();
+    let schemas = CONTRACT.document["components"]["schemas"]
+        .as_object()
+        .unwrap();
     for (name, schema) in schemas {
         walk(name, schema, &mut open);
     }
@@ -187,9 +223,15 @@ async fn on_a_server_that_is_well(note: &mut impl FnMut(Answer)) {
         note(server.post(path, "").await);
         note(server.post(path, "plain text").await);
         note(server.post(path, uploads::wav(16_000, 100)).await);
-        note(server.post(&format!("{path}?colour=red"), demo_clip(SUNRISE)).await);
+        note(
+            server
+                .post(&format!("{path}?colour=red"), demo_clip(SUNRISE))
+                .await,
+        );
         let request = server.request(Method::POST, path);
-        let formless = request.header("content-type", "multipart/form-data").body("");
+        let formless = request
+            .header("content-type", "multipart/form-data")
+            .body("");
         note(server.send(formless).await);
     }
 }
@@ -257,7 +299,13 @@ fn the_token_is_wanted_where_the_document_says_so() {
             let answer = server.send(server.request(method, &path)).await;
             // The document's own `security` holds unless an operation says that it has none.
             let guarded = operation.value.get("security").is_none();
-            assert_eq!(answer.status == 401, guarded, "{}: {}", answer.call, answer.status);
+            assert_eq!(
+                answer.status == 401,
+                guarded,
+                "{}: {}",
+                answer.call,
+                answer.status
+            );
         }
     });
 }
@@ -266,7 +314,16 @@ fn the_token_is_wanted_where_the_document_says_so() {
 fn paths_and_methods_that_are_not_there_are_problems() {
     run(async {
         let server = Server::shared().await;
-        for path in ["/", "/v1", "/v1/", "/v1/nothing", "/v1/tracks/", "/livez/", "/docs/a/b", "/%FF"] {
+        for path in [
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/nothing",
+            "/v1/tracks/",
+            "/livez/",
+            "/docs/a/b",
+            "/%FF",
+        ] {
             server.get(path).await.problem(404, "no-such-route");
         }
         for (method, path) in [

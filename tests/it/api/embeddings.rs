@@ -9,12 +9,17 @@ const PATH: &str = "/v1/embeddings";
 
 fn vector(value: &Value) -> Vec<f32> {
     let numbers = value.as_array().unwrap().iter();
-    numbers.map(|number| number.as_f64().unwrap() as f32).collect()
+    numbers
+        .map(|number| number.as_f64().unwrap() as f32)
+        .collect()
 }
 
 fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 fn length(vector: &[f32]) -> f32 {
@@ -40,7 +45,11 @@ fn a_catalogue_file_has_the_embeddings_that_the_catalogue_has() {
             .unwrap();
         let windows = answer["windows"].as_array().unwrap();
         assert_eq!(windows.len(), kept.iter().count());
-        assert_eq!(windows.len(), 3, "26 s are two windows and the last 10.24 s");
+        assert_eq!(
+            windows.len(),
+            3,
+            "26 s are two windows and the last 10.24 s"
+        );
         let mut sum = vec![0.0; 32];
         for (window, (start, kept)) in windows.iter().zip(kept.iter()) {
             let found = vector(&window["embedding"]);
@@ -55,7 +64,10 @@ fn a_catalogue_file_has_the_embeddings_that_the_catalogue_has() {
         assert!((length(&whole) - 1.0).abs() < 1e-5);
         let norm = length(&sum);
         sum.iter_mut().for_each(|x| *x /= norm);
-        assert!(max_difference(&whole, &sum) < 1e-5, "the windows' normalised mean");
+        assert!(
+            max_difference(&whole, &sum) < 1e-5,
+            "the windows' normalised mean"
+        );
     });
 }
 

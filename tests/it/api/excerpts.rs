@@ -10,7 +10,16 @@ fn excerpt(id: u32, start: f64) -> Vec<u8> {
     let source = demo_path(id);
     let start = start.to_string();
     // Options after the input decode up to the start instead of guessing where it lies.
-    let args = ["-i", source.to_str().unwrap(), "-ss", &start, "-t", "5", "-b:a", "64k"];
+    let args = [
+        "-i",
+        source.to_str().unwrap(),
+        "-ss",
+        &start,
+        "-t",
+        "5",
+        "-b:a",
+        "64k",
+    ];
     ffmpeg("mp3", &args)
 }
 
@@ -43,7 +52,9 @@ fn five_seconds_at_another_bit_rate_find_their_track_and_place() {
             let start = start(id);
             assert!((0.0..=20.8).contains(&start));
             let clip = tokio::task::spawn_blocking(move || excerpt(id, start));
-            let answer = server.post("/v1/recommendations?k=3", clip.await.unwrap()).await;
+            let answer = server
+                .post("/v1/recommendations?k=3", clip.await.unwrap())
+                .await;
             if let Some(fault) = fault(&answer.json(), id, start) {
                 faults.push(format!("{id} from {start:.3} s: {fault}"));
             }
@@ -65,7 +76,11 @@ fn what_is_not_in_the_catalogue_is_no_same_recording() {
             let clip = ffmpeg("mp3", &["-f", "lavfi", "-i", source, "-b:a", "128k"]);
             let answer = server.post("/v1/recommendations?k=36", clip).await.json();
             for result in answer["results"].as_array().unwrap() {
-                assert_eq!(result["same_recording"], false, "{source}: {}", result["track"]["id"]);
+                assert_eq!(
+                    result["same_recording"], false,
+                    "{source}: {}",
+                    result["track"]["id"]
+                );
             }
         }
     });

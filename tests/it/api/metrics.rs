@@ -30,7 +30,9 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
                 "gauge" => &[""],
                 _ => panic!("{family} is a {kind}"),
             };
-            suffixes.iter().any(|suffix| format!("{family}{suffix}") == name)
+            suffixes
+                .iter()
+                .any(|suffix| format!("{family}{suffix}") == name)
         });
         assert!(declared && name.starts_with("songkin_"), "{line}");
         assert_eq!(samples.insert(key.to_owned(), value), None, "{line}");
@@ -48,23 +50,46 @@ fn requests_and_work_are_counted() {
         let fresh = parse(fresh.expect(200).text());
         assert_eq!(fresh["songkin_index_tracks"], 36.0);
 
-        for path in ["/v1/tracks/22006", "/v1/tracks/22002", "/v1/tracks/x", "/nothing", "/nowhere"] {
+        for path in [
+            "/v1/tracks/22006",
+            "/v1/tracks/22002",
+            "/v1/tracks/x",
+            "/nothing",
+            "/nowhere",
+        ] {
             server.get(path).await;
         }
-        server.post("/v1/embeddings", demo_clip(SUNRISE)).await.expect(200);
+        server
+            .post("/v1/embeddings", demo_clip(SUNRISE))
+            .await
+            .expect(200);
         let strange = server.request("BREW".parse().unwrap(), "/v1/tracks");
-        server.send(strange).await.problem(405, "method-not-allowed");
+        server
+            .send(strange)
+            .await
+            .problem(405, "method-not-allowed");
 
         let counted = parse(server.get("/metrics").await.expect(200).text());
         let requests = |method: &str, route: &str, status: u16| {
             let labels = format!("{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}");
             let count = counted[&format!("songkin_http_requests_total{labels}")];
-            assert_eq!(counted[&format!("songkin_http_request_seconds_count{labels}")], count);
+            assert_eq!(
+                counted[&format!("songkin_http_request_seconds_count{labels}")],
+                count
+            );
             count
         };
-        assert_eq!(requests("GET", "/v1/tracks/{id}", 200), 2.0, "one label for all tracks");
+        assert_eq!(
+            requests("GET", "/v1/tracks/{id}", 200),
+            2.0,
+            "one label for all tracks"
+        );
         assert_eq!(requests("GET", "/v1/tracks/{id}", 400), 1.0);
-        assert_eq!(requests("GET", "unmatched", 404), 2.0, "one label for all that is not there");
+        assert_eq!(
+            requests("GET", "unmatched", 404),
+            2.0,
+            "one label for all that is not there"
+        );
         assert_eq!(requests("POST", "/v1/embeddings", 200), 1.0);
         assert_eq!(requests("other", "/v1/tracks", 405), 1.0);
         assert_eq!(requests("GET", "/metrics", 200), 1.0);

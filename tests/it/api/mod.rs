@@ -214,7 +214,9 @@ impl Server {
     /// One whose catalogue holds nothing.
     async fn empty() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(home.path().join("catalog.sqlite")).await.unwrap();
+        let catalog = Catalog::open(home.path().join("catalog.sqlite"))
+            .await
+            .unwrap();
         let store = GenerationStore::open(home.path().join("generations")).unwrap();
         Self::start_in(home, |parts| {
             parts.catalog = catalog;
@@ -290,7 +292,9 @@ impl Server {
     }
 
     fn spooled(&self) -> usize {
-        fs::read_dir(self.home.path().join("spool")).unwrap().count()
+        fs::read_dir(self.home.path().join("spool"))
+            .unwrap()
+            .count()
     }
 }
 
@@ -333,7 +337,10 @@ impl Answer {
 
     #[track_caller]
     fn expect(&self, status: u16) -> &Self {
-        let body: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
+        let body: String = String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(500)
+            .collect();
         assert_eq!(self.status, status, "{}: {body}", self.call);
         self
     }

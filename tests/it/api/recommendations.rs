@@ -23,14 +23,21 @@ fn a_clip_finds_itself_first_and_then_the_nearest() {
         let similarity = |result: &Value| result["similarity"].as_f64().unwrap();
         for pair in results[1..].windows(2) {
             let order = similarity(&pair[1]).total_cmp(&similarity(&pair[0]));
-            assert!(order.then(id(&pair[0]["track"]).cmp(&id(&pair[1]["track"]))).is_lt());
+            assert!(
+                order
+                    .then(id(&pair[0]["track"]).cmp(&id(&pair[1]["track"])))
+                    .is_lt()
+            );
         }
         let ids: BTreeSet<u64> = results.iter().map(|result| id(&result["track"])).collect();
         assert_eq!(ids.len(), 10, "every track once");
 
         let query = &answer["query"];
         assert_eq!(query["source"]["codec"], "mp3");
-        assert_eq!((&query["offset_seconds"], &query["truncated"]), (&0.0.into(), &false.into()));
+        assert_eq!(
+            (&query["offset_seconds"], &query["truncated"]),
+            (&0.0.into(), &false.into())
+        );
         assert!((query["seconds"].as_f64().unwrap() - 26.0).abs() < 0.1);
         let ready = server.get("/readyz").await.json();
         assert_eq!(answer["generation"], ready["generation"]);
@@ -45,9 +52,14 @@ fn the_body_and_the_form_say_the_same() {
         let clip = demo_clip(SUNRISE);
         let path = format!("{PATH}?k=3&exclude_genre=Rock");
         let raw = server.post(&path, clip.clone()).await.json();
-        assert_eq!(server.post_form(&path, form(clip.clone())).await.json(), raw);
+        assert_eq!(
+            server.post_form(&path, form(clip.clone())).await.json(),
+            raw
+        );
 
-        let fields = form(clip.clone()).text("k", "3").text("exclude_genre", "Rock");
+        let fields = form(clip.clone())
+            .text("k", "3")
+            .text("exclude_genre", "Rock");
         assert_eq!(server.post_form(PATH, fields).await.json(), raw);
         // Fields may stand before the clip, and in the query string at the same time.
         let fields = reqwest::multipart::Form::new().text("exclude_genre", "Rock");
@@ -57,7 +69,9 @@ fn the_body_and_the_form_say_the_same() {
         assert_eq!(answer.json(), raw);
 
         for media in ["application/octet-stream", "audio/x-anything"] {
-            let request = server.request(Method::POST, &path).header("content-type", media);
+            let request = server
+                .request(Method::POST, &path)
+                .header("content-type", media);
             assert_eq!(server.send(request.body(clip.clone())).await.json(), raw);
         }
         let untyped = server.request(Method::POST, &path).body(clip);
@@ -82,7 +96,11 @@ fn results_are_the_tracks_as_the_catalogue_describes_them() {
     run(async {
         let tracks = all_tracks().await;
         let path = format!("{PATH}?k=100");
-        let answer = Server::shared().await.post(&path, demo_clip(SUNRISE)).await.json();
+        let answer = Server::shared()
+            .await
+            .post(&path, demo_clip(SUNRISE))
+            .await
+            .json();
         for result in answer["results"].as_array().unwrap() {
             assert_eq!(result["track"], tracks[&id(&result["track"])]);
         }
@@ -94,7 +112,10 @@ fn an_offset_is_where_the_clip_starts_and_passages_are_told_in_the_uploads_time(
     run(async {
         let server = Server::shared().await;
         let clip = demo_clip(SUNRISE);
-        let answer = server.post(&format!("{PATH}?offset_seconds=10.5"), clip.clone()).await.json();
+        let answer = server
+            .post(&format!("{PATH}?offset_seconds=10.5"), clip.clone())
+            .await
+            .json();
         assert_eq!(answer["query"]["offset_seconds"], 10.5);
         assert!((answer["query"]["seconds"].as_f64().unwrap() - 15.5).abs() < 0.1);
         let first = &answer["results"][0];
@@ -103,7 +124,9 @@ fn an_offset_is_where_the_clip_starts_and_passages_are_told_in_the_uploads_time(
         assert!(at("query_seconds") >= 10.5);
         assert!((at("query_seconds") - at("track_seconds")).abs() < 0.3);
 
-        let beyond = server.post(&format!("{PATH}?offset_seconds=27"), clip).await;
+        let beyond = server
+            .post(&format!("{PATH}?offset_seconds=27"), clip)
+            .await;
         assert_eq!(beyond.faults(), ["offset_seconds"]);
     });
 }
@@ -144,9 +167,10 @@ fn filters_let_through_what_they_say_and_nothing_else() {
             is_of_genre(track, 1235) && !is_of_genre(track, 18)
         }),
         ("exclude_artist=Askyel", |track| artist(track) != "Askyel"),
-        ("exclude_artist=muldjord&exclude_artist=David%20Reeves%20(Destructavator)", |track| {
-            !["Muldjord", "David Reeves (Destructavator)"].contains(&artist(track))
-        }),
+        (
+            "exclude_artist=muldjord&exclude_artist=David%20Reeves%20(Destructavator)",
+            |track| !["Muldjord", "David Reeves (Destructavator)"].contains(&artist(track)),
+        ),
         ("licence=CC-BY-4.0", |track| licence(track) == "CC-BY-4.0"),
         ("licence=cc-by-3.0&licence=CC-BY-4.0", |track| {
             ["CC-BY-3.0", "CC-BY-4.0"].contains(&licence(track))
@@ -155,12 +179,15 @@ fn filters_let_through_what_they_say_and_nothing_else() {
         ("exclude_ids=22006,22002,4711&exclude_ids=2007", |track| {
             ![22006, 22002, 2007].contains(&id(track))
         }),
-        ("genre=Electronic&licence=CC-BY-SA-3.0&exclude_artist=DJ%20Helium&exclude_ids=2007", |track| {
-            is_of_genre(track, 15)
-                && licence(track) == "CC-BY-SA-3.0"
-                && artist(track) != "DJ Helium"
-                && id(track) != 2007
-        }),
+        (
+            "genre=Electronic&licence=CC-BY-SA-3.0&exclude_artist=DJ%20Helium&exclude_ids=2007",
+            |track| {
+                is_of_genre(track, 15)
+                    && licence(track) == "CC-BY-SA-3.0"
+                    && artist(track) != "DJ Helium"
+                    && id(track) != 2007
+            },
+        ),
     ];
     run(async {
         let server = Server::shared().await;
@@ -171,12 +198,19 @@ fn filters_let_through_what_they_say_and_nothing_else() {
                 .filter(|(_, track)| allows(track))
                 .map(|(id, _)| *id)
                 .collect();
-            assert!((1..36).contains(&expected.len()), "{filter} filters nothing");
+            assert!(
+                (1..36).contains(&expected.len()),
+                "{filter} filters nothing"
+            );
             let path = format!("{PATH}?k=100&{filter}");
             let answer = server.post(&path, demo_clip(SUNRISE)).await;
             let found: BTreeSet<u64> = answer.result_ids().into_iter().collect();
             assert_eq!(found, expected, "{filter}");
-            assert_eq!(answer.json()["search"]["allowed"], expected.len(), "{filter}");
+            assert_eq!(
+                answer.json()["search"]["allowed"],
+                expected.len(),
+                "{filter}"
+            );
         }
     });
 }
@@ -198,7 +232,9 @@ fn no_artist_comes_more_often_than_allowed() {
             for id in ids {
                 *found.entry(artist(&tracks[&id])).or_default() += 1;
             }
-            let expected = total.iter().map(|(artist, count)| (*artist, *count.min(&max)));
+            let expected = total
+                .iter()
+                .map(|(artist, count)| (*artist, *count.min(&max)));
             assert_eq!(found, expected.collect());
         }
     });
@@ -213,7 +249,12 @@ fn a_filter_value_that_the_catalogue_does_not_have_is_a_fault_of_its_parameter()
             let answer = server.post(&path, demo_clip(SUNRISE)).await;
             assert_eq!(answer.faults(), [parameter]);
             let detail = answer.problem(400, "invalid-parameter");
-            assert!(detail["faults"][0]["detail"].as_str().unwrap().contains("\"Zydeco\""));
+            assert!(
+                detail["faults"][0]["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("\"Zydeco\"")
+            );
         }
     });
 }
@@ -231,7 +272,9 @@ fn all_wrong_parameters_are_told_at_once() {
             "offset_seconds",
             "colour",
         ];
-        let answer = server.post(&format!("{PATH}?{wrong}"), demo_clip(SUNRISE)).await;
+        let answer = server
+            .post(&format!("{PATH}?{wrong}"), demo_clip(SUNRISE))
+            .await;
         assert_eq!(answer.faults(), faults);
 
         let mut fields = form(demo_clip(SUNRISE));
@@ -252,7 +295,9 @@ fn all_wrong_parameters_are_told_at_once() {
             ("exclude_ids=4294967296", "exclude_ids"),
             ("file=x", "file"),
         ] {
-            let answer = server.post(&format!("{PATH}?{query}"), demo_clip(SUNRISE)).await;
+            let answer = server
+                .post(&format!("{PATH}?{query}"), demo_clip(SUNRISE))
+                .await;
             assert_eq!(answer.faults(), [fault], "{query}");
         }
         // A field and the query string may not contradict each other.

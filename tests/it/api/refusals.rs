@@ -59,7 +59,10 @@ fn an_upload_that_does_not_come_ends_in_time() {
         let problem = answer.problem(408, "request-timeout");
         assert_eq!(problem["detail"], "a request gets 1 s, its upload included");
         let took = started.elapsed();
-        assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
+        assert!(
+            (Duration::from_millis(900)..Duration::from_secs(4)).contains(&took),
+            "{took:?}"
+        );
     });
 }
 
@@ -69,7 +72,10 @@ fn beyond_the_clips_that_may_wait_the_answer_is_to_come_back_later() {
         let server = Server::busy().await;
         let m4a = uploads::m4a();
         let answers = join_all((0..6).map(|_| server.post(PATH, m4a.clone()))).await;
-        let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+        let refused: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 503)
+            .collect();
         // One is decoded, one waits; what their decoder makes of them is not the point.
         assert_eq!(refused.len(), 4);
         for answer in refused {
@@ -88,9 +94,17 @@ fn without_a_generation_nothing_is_ready_and_the_rest_works() {
         let server = Server::empty().await;
         server.get("/livez").await.expect(204);
         let problem = server.get("/readyz").await.problem(503, "not-ready");
-        assert_eq!(problem["detail"], "no generation is loaded, ingest some music first");
-        server.post(PATH, demo_clip(SUNRISE)).await.problem(503, "not-ready");
-        let answer = server.post_form("/v1/embeddings", form(demo_clip(SUNRISE))).await;
+        assert_eq!(
+            problem["detail"],
+            "no generation is loaded, ingest some music first"
+        );
+        server
+            .post(PATH, demo_clip(SUNRISE))
+            .await
+            .problem(503, "not-ready");
+        let answer = server
+            .post_form("/v1/embeddings", form(demo_clip(SUNRISE)))
+            .await;
         answer.problem(503, "not-ready");
         let similar = server.get("/v1/tracks/22006/similar").await;
         similar.problem(503, "not-ready");

@@ -34,7 +34,9 @@ fn a_request_that_does_not_end_is_not_waited_for_beyond_the_deadline() {
         let mut server = Server::start(|parts| parts.settings.server.shutdown_seconds = 1).await;
         server.get("/livez").await.expect(204);
         let head = "POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nbegun";
-        let mut client = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut client, head.as_bytes())
             .await
             .unwrap();

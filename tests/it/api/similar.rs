@@ -26,7 +26,11 @@ fn all_tracks_but_itself_are_similar_more_or_less() {
             .map(|result| result["similarity"].as_f64().unwrap())
             .collect();
         assert!(similarities.is_sorted_by(|a, b| a >= b));
-        assert_eq!(server.get(&path("")).await.result_ids().len(), 10, "the default k");
+        assert_eq!(
+            server.get(&path("")).await.result_ids().len(),
+            10,
+            "the default k"
+        );
     });
 }
 
@@ -47,7 +51,8 @@ fn the_filters_are_those_of_recommendations() {
     run(async {
         let server = Server::shared().await;
         let tracks = all_tracks().await;
-        let found = |query: &'static str| async move { server.get(&path(query)).await.result_ids() };
+        let found =
+            |query: &'static str| async move { server.get(&path(query)).await.result_ids() };
 
         let ids = found("?k=100&genre=Electronic&exclude_genre=42").await;
         let expected = tracks.values().filter(|track| {

@@ -30,7 +30,11 @@ fn tracks_are_found_by_the_words_of_title_artist_and_album() {
         assert_eq!(everything.len(), 36);
         let blank = titles(&server.get("/v1/tracks?query=&cursor=&limit=100").await);
         assert_eq!(blank, everything, "an empty search box asks for everything");
-        assert_eq!(titles(&server.get("/v1/tracks").await), everything[..20], "a page");
+        assert_eq!(
+            titles(&server.get("/v1/tracks").await),
+            everything[..20],
+            "a page"
+        );
     });
 }
 
@@ -74,8 +78,14 @@ fn a_cursor_is_good_for_its_own_search_alone() {
         let server = Server::shared().await;
         let page = server.get("/v1/tracks?query=d&limit=1").await.json();
         let cursor = page["next_cursor"].as_str().unwrap();
-        for query in [format!("?query=e&cursor={cursor}"), "?cursor=made-up".to_owned()] {
-            assert_eq!(server.get(&format!("/v1/tracks{query}")).await.faults(), ["cursor"]);
+        for query in [
+            format!("?query=e&cursor={cursor}"),
+            "?cursor=made-up".to_owned(),
+        ] {
+            assert_eq!(
+                server.get(&format!("/v1/tracks{query}")).await.faults(),
+                ["cursor"]
+            );
         }
         for (query, faults) in [
             ("limit=0&k=1", &["limit", "k"][..]),
@@ -95,13 +105,24 @@ fn a_track_is_described_with_what_its_use_asks_for() {
         let server = Server::shared().await;
         let track = server.get(&format!("/v1/tracks/{SUNRISE}")).await.json();
         assert_eq!(track["title"], "Sunrise");
-        assert_eq!(track["artist"]["name"], "Alexander Zhelanov and Stian Grenborgen");
+        assert_eq!(
+            track["artist"]["name"],
+            "Alexander Zhelanov and Stian Grenborgen"
+        );
         assert_eq!(track["licence"]["id"], "CC-BY-4.0");
-        assert!(track["licence"]["url"].as_str().unwrap().contains("/by/4.0"));
+        assert!(
+            track["licence"]["url"]
+                .as_str()
+                .unwrap()
+                .contains("/by/4.0")
+        );
         assert_eq!(track["attribution_url"], "https://www.freecol.org/");
         assert_eq!(track["audio"], format!("/v1/tracks/{SUNRISE}/audio"));
 
-        server.get("/v1/tracks/4711").await.problem(404, "no-such-track");
+        server
+            .get("/v1/tracks/4711")
+            .await
+            .problem(404, "no-such-track");
         for id in ["x", "-1", "4294967296", "%FF"] {
             let answer = server.get(&format!("/v1/tracks/{id}")).await;
             assert_eq!(answer.faults(), ["id"], "{id}");
@@ -131,7 +152,10 @@ fn the_audio_is_the_file() {
         assert!(whole.expect(200).body == file);
 
         let head = audio(Method::HEAD, &[]).await;
-        assert_eq!(head.expect(200).header("content-length"), file.len().to_string());
+        assert_eq!(
+            head.expect(200).header("content-length"),
+            file.len().to_string()
+        );
         assert_eq!(head.header("accept-ranges"), "bytes");
     });
 }
@@ -159,7 +183,10 @@ fn ranges_of_the_audio_are_taken() {
         for range in ["bytes=99999999-", "bytes=0-1,5-6"] {
             let refused = audio(Method::GET, &[("range", range)]).await;
             refused.problem(416, "range-not-satisfiable");
-            assert_eq!(refused.header("content-range"), format!("bytes */{}", file.len()));
+            assert_eq!(
+                refused.header("content-range"),
+                format!("bytes */{}", file.len())
+            );
         }
     });
 }
@@ -174,7 +201,10 @@ fn conditions_on_the_audio_are_kept() {
         }
         audio(Method::GET, &[("if-match", tag)]).await.expect(200);
         let long_ago = "Thu, 01 Jan 1970 00:00:01 GMT";
-        for header in [("if-match", "\"another\""), ("if-unmodified-since", long_ago)] {
+        for header in [
+            ("if-match", "\"another\""),
+            ("if-unmodified-since", long_ago),
+        ] {
             let answer = audio(Method::GET, &[header]).await;
             answer.problem(412, "precondition-failed");
         }

@@ -176,7 +176,9 @@ fn what_is_no_audio_that_can_be_decoded_is_told_with_what_can() {
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(), "PNG"),
             (b"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n".to_vec(), "PDF"),
         ] {
-            let part = Part::bytes(clip.clone()).file_name("song.mp3").mime_str("audio/mpeg");
+            let part = Part::bytes(clip.clone())
+                .file_name("song.mp3")
+                .mime_str("audio/mpeg");
             let named = Form::new().part("file", part.unwrap());
             for answer in [
                 server.post_form(PATH, named).await,
@@ -184,7 +186,10 @@ fn what_is_no_audio_that_can_be_decoded_is_told_with_what_can() {
             ] {
                 let problem = answer.problem(415, "unsupported-audio");
                 let detail = problem["detail"].as_str().unwrap();
-                assert!(detail.contains(found) && detail.contains("FLAC"), "{detail}");
+                assert!(
+                    detail.contains(found) && detail.contains("FLAC"),
+                    "{detail}"
+                );
             }
         }
     });
@@ -200,7 +205,9 @@ fn a_type_that_is_no_audio_is_refused_by_its_name() {
             "application/x-www-form-urlencoded",
             "nonsense",
         ] {
-            let request = server.request(Method::POST, PATH).header("content-type", media);
+            let request = server
+                .request(Method::POST, PATH)
+                .header("content-type", media);
             let answer = server.send(request.body(demo_clip(SUNRISE))).await;
             let problem = answer.problem(415, "unsupported-audio");
             let detail = problem["detail"].as_str().unwrap();
@@ -237,7 +244,10 @@ fn a_clip_that_cannot_be_used_is_told_why() {
         let problem = short.problem(422, "undecodable-audio");
         assert!(problem["detail"].as_str().unwrap().contains("399 samples"));
         for clip in [wav(16_000, 0), wav(1_000, 30_000)] {
-            server.post(PATH, clip).await.problem(422, "undecodable-audio");
+            server
+                .post(PATH, clip)
+                .await
+                .problem(422, "undecodable-audio");
         }
         let syncs = b"\xFF\xFB".repeat(1 << 20);
         let answer = server.post(PATH, syncs).await;
@@ -253,21 +263,34 @@ fn a_form_that_is_not_well_formed_is_told_as_such() {
         for (media, body) in [
             ("multipart/form-data", whole),
             ("multipart/form-data; boundary=b", ""),
-            ("multipart/form-data; boundary=b", &whole[..whole.len() - 10]),
+            (
+                "multipart/form-data; boundary=b",
+                &whole[..whole.len() - 10],
+            ),
             ("multipart/form-data; boundary=other", whole),
             (
                 "multipart/form-data; boundary=b",
                 "--b\r\ncontent-disposition: form-data; name=\"k\"\r\n\r\n\u{1}\r\n--b\r\nx",
             ),
         ] {
-            let request = server.request(Method::POST, PATH).header("content-type", media);
+            let request = server
+                .request(Method::POST, PATH)
+                .header("content-type", media);
             let answer = server.send(request.body(body.to_owned())).await;
             answer.problem(400, "malformed-request");
         }
         let clip = || Part::bytes(demo_clip(SUNRISE));
         let two = Form::new().part("file", clip()).part("file", clip());
-        let problem = server.post_form(PATH, two).await.problem(400, "malformed-request");
-        assert!(problem["detail"].as_str().unwrap().contains("more than one"));
+        let problem = server
+            .post_form(PATH, two)
+            .await
+            .problem(400, "malformed-request");
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("more than one")
+        );
         let not_utf8 = form(demo_clip(SUNRISE)).part("genre", Part::bytes(&b"\xFF\xFE"[..]));
         let answer = server.post_form(PATH, not_utf8).await;
         answer.problem(400, "malformed-request");
@@ -279,7 +302,10 @@ fn a_form_is_bounded_beside_its_file_too() {
     run(async {
         let server = Server::shared().await;
         let long = form(demo_clip(SUNRISE)).text("genre", "x".repeat(300 << 10));
-        server.post_form(PATH, long).await.problem(413, "body-too-large");
+        server
+            .post_form(PATH, long)
+            .await
+            .problem(413, "body-too-large");
         let mut many = Form::new();
         for _ in 0..2001 {
             many = many.text("genre", "Rock");
@@ -297,9 +323,9 @@ fn a_form_is_bounded_beside_its_file_too() {
 /// A body that comes in pieces, without a length in the head.
 fn in_pieces(count: usize) -> Body {
     let piece = Bytes::from(noise(1 << 20));
-    Body::wrap_stream(stream::iter((0..count).map(move |_| {
-        Ok::<_, std::io::Error>(piece.clone())
-    })))
+    Body::wrap_stream(stream::iter(
+        (0..count).map(move |_| Ok::<_, std::io::Error>(piece.clone())),
+    ))
 }
 
 #[test]
@@ -311,10 +337,18 @@ fn an_upload_beyond_the_limit_gets_to_read_why() {
             small.post(PATH, announced()).await,
             small.post_form(PATH, form(announced())).await,
             small.post(PATH, in_pieces(20)).await,
-            small.post_form(PATH, Form::new().part("file", Part::stream(in_pieces(20)))).await,
+            small
+                .post_form(PATH, Form::new().part("file", Part::stream(in_pieces(20))))
+                .await,
         ] {
             let problem = answer.problem(413, "body-too-large");
-            assert!(problem["detail"].as_str().unwrap().contains("1048576 bytes"), "{problem}");
+            assert!(
+                problem["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("1048576 bytes"),
+                "{problem}"
+            );
         }
         assert_eq!(small.spooled(), 0);
         let fits = small.post(PATH, demo_clip(SUNRISE)).await;
@@ -341,7 +375,9 @@ fn a_client_that_asks_first_is_refused_before_it_sends() {
         let address = server.address;
         let answer = tokio::task::spawn_blocking(move || {
             let mut client = TcpStream::connect(address).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
             let head = format!(
                 "POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
                  expect: 100-continue\r\ncontent-length: 200000000\r\n\r\n"
