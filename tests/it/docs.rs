@@ -17,7 +17,10 @@ fn the_table_of_settings_is_complete() {
         let default = &defaults[section][key];
         table.push_str(&format!("| `{path}` | `{default}` | {help} |\n"));
     }
-    assert!(readme().contains(&table), "README.md should hold this table:\n{table}");
+    assert!(
+        readme().contains(&table),
+        "README.md should hold this table:\n{table}"
+    );
 }
 
 #[test]
@@ -27,9 +30,23 @@ fn the_commands_of_the_readme_exist() {
         assert!(readme.contains(script));
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(script).is_file());
     }
-    let help = crate::support::worker().arg("--help").output().unwrap().stdout;
+    let help = crate::support::worker()
+        .arg("--help")
+        .output()
+        .unwrap()
+        .stdout;
     let help = String::from_utf8(help).unwrap();
-    for command in ["ingest", "build", "ledger", "generations", "activate", "export-model"] {
-        assert!(readme.contains(command) && help.contains(command), "{command}");
+    for command in [
+        "ingest",
+        "build",
+        "ledger",
+        "generations",
+        "activate",
+        "export-model",
+    ] {
+        assert!(
+            readme.contains(command) && help.contains(command),
+            "{command}"
+        );
     }
 }
