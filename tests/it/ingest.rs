@@ -247,10 +247,8 @@ async fn copies_and_moves_are_recognised_by_content() {
     let catalog = site.catalog().await;
     let duplicates = catalog.duplicates().await.unwrap();
     assert_eq!(duplicates.len(), 1);
-    assert_eq!(
-        (duplicates[0].of.min(copy), duplicates[0].of.max(original)),
-        (original, original)
-    );
+    // Two files side by side: either may be the first.
+    assert!([original, copy].contains(&duplicates[0].of));
 
     fs::remove_file(site.file(gone)).unwrap();
     let second = site.finish(&["--no-build"]);
