@@ -178,6 +178,7 @@ fn every_start_within_a_hop_is_found() {
         assert_eq!(found[0].id, TrackId(4));
         let error = found[0].offset_seconds - (64_000 + shift) as f64 / RATE as f64;
         assert!(error.abs() < 2.0 * FRAME_SECONDS);
+        assert!(found[0].confidence > 0.9, "{}", found[0].confidence);
     }
 }
 
@@ -206,47 +207,41 @@ fn a_recording_under_two_ids_is_found_twice() {
 }
 
 #[test]
-fn a_common_drum_loop_is_not_the_same_recording() {
-    let mut drums = vec![0.0; 10 * RATE];
-    let mut dice = Dice::new(7);
-    for bar in (0..drums.len()).step_by(2 * RATE) {
-        for (eighth, level) in [(0, 0.2), (2, 0.1), (3, 0.1), (4, 0.2), (6, 0.1)] {
-            // The same samples in every bar.
-            dice.0 = 0x1234_5678_9abc_def1 + eighth as u64;
-            hit(&mut drums, bar + eighth * RATE / 4, &mut dice, level);
-        }
-    }
-    let over_drums = |seed| -> Vec<f32> {
+fn a_common_loop_is_not_the_same_recording() {
+    // Two bars that recur, nearly as loud as the melody, which is another one each time.
+    let bars = music(7, 2.0);
+    let over_loop = |seed| -> Vec<f32> {
         let melody = music(seed, 10.0);
-        melody.iter().zip(&drums).map(|(a, b)| a + b).collect()
+        let bars = bars.iter().cycle();
+        melody.iter().zip(bars).map(|(a, b)| a + 0.85 * b).collect()
     };
-    let (first, second) = (over_drums(200), over_drums(201));
+    let (first, second) = (over_loop(200), over_loop(201));
     let index = index_of(&[(1, &first)]);
     assert_eq!(lookup(&index, &cut(&first, 30_000, 5.0)).len(), 1);
-    assert_eq!(lookup(&index, &cut(&second, 32_000, 5.0)), []);
+    assert_eq!(lookup(&index, &cut(&second, 30_000, 5.0)), []);
 }
 
 #[test]
 fn a_common_jingle_is_not_the_same_recording() {
-    let jingle = music(300, 1.5);
+    let jingle = music(300, 2.0);
     let with_jingle = |seed| {
         let mut clip = music(seed, 12.0);
         clip[64_000..64_000 + jingle.len()].copy_from_slice(&jingle);
         clip
     };
     let index = index_of(&[(1, &with_jingle(301))]);
-    assert_eq!(lookup(&index, &cut(&with_jingle(302), 40_000, 5.0)), []);
+    assert_eq!(lookup(&index, &cut(&with_jingle(302), 64_000, 5.0)), []);
 }
 
 #[test]
 fn an_overlap_at_the_end_of_a_track_counts_if_it_is_most_of_the_query() {
     let clip = music(400, 20.0);
     let index = index_of(&[(1, &clip[..10 * RATE]), (2, &music(401, 10.0))]);
-    // 4 of 6 seconds lie within the track, then 2 of 6.
+    // 4 of 6 seconds lie within the track, then 2.5 of 6.
     let found = lookup(&index, &cut(&clip, 6 * RATE, 6.0));
     assert_eq!(found.len(), 1);
     assert!(found[0].query_seconds.end < 4.2);
-    assert_eq!(lookup(&index, &cut(&clip, 8 * RATE, 6.0)), []);
+    assert_eq!(lookup(&index, &cut(&clip, 15 * RATE / 2, 6.0)), []);
     // The query may also begin before the track.
     let index = index_of(&[(1, &clip[5 * RATE..])]);
     let found = lookup(&index, &cut(&clip, 3 * RATE, 6.0));
@@ -275,10 +270,17 @@ fn silence_has_no_landmarks() {
 fn what_is_not_a_number_is_silence() {
     assert_eq!(landmarks(&[f32::NAN; RATE]), []);
     let mut clip = music(1, 5.0);
-    let clean = landmarks(&clip);
-    clip.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].repeat(1_000));
+    let clean = landmarks(&clip).len();
+    // No frame of 1,024 samples is without one.
+    for (broken, value) in clip
+        .iter_mut()
+        .step_by(800)
+        .zip([f32::NAN, f32::INFINITY].iter().cycle())
+    {
+        *broken = *value;
+    }
     let found = landmarks(&clip);
-    assert!(found.len() > clean.len() / 2);
+    assert!(found.len() > clean / 2, "{} of {clean}", found.len());
     assert!(found.iter().all(|landmark| landmark.hash < 1 << HASH_BITS));
 }
 
@@ -442,6 +444,21 @@ fn a_file_of_another_kind_or_length_is_refused() {
     );
     let positions = buckets + 4 * 65_537;
     assert_eq!(fault(&with_word(positions, u32::MAX)), FileFault::Postings);
+
+    // Two postings of one bucket change places.
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let starts: Vec<_> = (0..65_537)
+        .map(|bucket| word(buckets + 4 * bucket))
+        .collect();
+    let shared = starts.windows(2).find(|bucket| bucket[1] - bucket[0] > 1);
+    let first = shared.unwrap()[0] as usize;
+    let mut swapped = bytes.clone();
+    let tails = swapped.len() - starts[65_536] as usize;
+    swapped.swap(tails + first, tails + first + 1);
+    for byte in positions + 4 * first..positions + 4 * first + 4 {
+        swapped.swap(byte, byte + 4);
+    }
+    assert_eq!(fault(&swapped), FileFault::Postings);
 }
 
 static SMALL_QUERY: LazyLock<Vec<Landmark>> = LazyLock::new(|| query_landmarks(&music(1, 4.0)));
