@@ -28,7 +28,7 @@ pub use file::FileFault;
 /// The upper bits of a hash choose a bucket, the lower 8 are kept with the posting.
 const TAIL_BITS: u32 = 8;
 const BUCKETS: usize = 1 << (HASH_BITS - TAIL_BITS);
-/// A quarter of a second: at most 32 landmarks begin in it.
+/// A quarter of a second: at most 40 landmarks begin in it.
 const DENSITY_FRAMES: u32 = 16;
 
 /// What can go wrong with a landmark index. Looking up never fails.

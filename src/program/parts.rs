@@ -17,7 +17,7 @@ use crate::{
     config::Settings,
     extract::Extractor,
     generation::{self, BuildSettings, GenerationStore, Manifest, ModelCard},
-    index,
+    index::{self, BuildOrder, GraphSettings},
     ingest::{Ingest, IngestReport, IngestRequest, IngestSettings, Progress},
     model::{ModelDir, untrained_weights},
 };
@@ -145,6 +145,12 @@ impl Parts {
         let index = index::Settings {
             exact_up_to: search.exact_below,
             ef_search: search.ef_search,
+            // One after the other: the same tracks make the same generation, whose name then tells
+            // that there is nothing new.
+            graph: GraphSettings {
+                order: BuildOrder::Serial,
+                ..GraphSettings::default()
+            },
             ..index::Settings::default()
         };
         let manifest = generation::build(

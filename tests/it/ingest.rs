@@ -108,12 +108,15 @@ impl Site {
             .unwrap()
     }
 
-    /// The tracks whose analysis is recorded.
+    /// The tracks whose analysis is recorded; none while there is no catalogue to be read yet.
     async fn analysed(&self) -> BTreeSet<TrackId> {
         let extractor = ModelDir::load(&self.dir.path().join("model"))
             .unwrap()
             .extractor;
-        let catalog = self.catalog().await;
+        let path = self.dir.path().join("data/catalog.sqlite");
+        let Ok(catalog) = Catalog::open_read_only(path).await else {
+            return BTreeSet::new();
+        };
         let page = catalog.analysed_page(&extractor, None, 1000).await.unwrap();
         page.into_iter().map(|track| track.id).collect()
     }
@@ -145,9 +148,7 @@ async fn a_killed_ingest_goes_on_where_it_was() {
         // Until something was recorded, then a moment longer.
         while started.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(25));
-            if site.dir.path().join("data/catalog.sqlite").exists()
-                && site.analysed().await.len() >= done.len() + 2
-            {
+            if site.analysed().await.len() >= done.len() + 2 {
                 break;
             }
         }
@@ -246,10 +247,8 @@ async fn copies_and_moves_are_recognised_by_content() {
     let catalog = site.catalog().await;
     let duplicates = catalog.duplicates().await.unwrap();
     assert_eq!(duplicates.len(), 1);
-    assert_eq!(
-        (duplicates[0].of.min(copy), duplicates[0].of.max(original)),
-        (original, original)
-    );
+    // Two files side by side: either may be the first.
+    assert!([original, copy].contains(&duplicates[0].of));
 
     fs::remove_file(site.file(gone)).unwrap();
     let second = site.finish(&["--no-build"]);

