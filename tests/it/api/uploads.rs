@@ -227,9 +227,11 @@ fn a_damaged_clip_is_heard_as_far_as_it_goes() {
         assert!((12.0..14.0).contains(&seconds), "{seconds}");
         assert_eq!(answer["results"][0]["same_recording"], true);
 
+        // Headers that claim 4 GB, as a recorder writes them into a pipe.
         let mut riff = wav(44_100, 44_100 * 3);
-        // A header that claims 4 GB.
-        riff[40..44].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+        for size in [4, 40] {
+            riff[size..size + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        }
         let answer = server.post(PATH, riff).await.json();
         let seconds = answer["query"]["seconds"].as_f64().unwrap();
         assert!((2.9..3.1).contains(&seconds), "{seconds}");
