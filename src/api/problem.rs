@@ -415,7 +415,7 @@ mod tests {
         let router = Router::new()
             .route("/", get(panics))
             .layer(CatchPanicLayer::custom(panicked));
-        let request = axum::extract::Request::default();
+        let request = axum::extract::Request::new(axum::body::Body::empty());
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(
