@@ -282,6 +282,11 @@ impl Settings {
             "has to be in 1..=36000",
         );
         check(
+            self.audio.max_query_seconds / 10.24 + 1.0 <= self.batch.max_queue as f64,
+            "batch.max_queue",
+            "has to hold all windows of audio.max_query_seconds, one for 10 s",
+        );
+        check(
             self.audio.decode_seconds > 0,
             "audio.decode_seconds",
             "has to be positive",

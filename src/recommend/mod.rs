@@ -166,9 +166,9 @@ pub struct Recommender {
     decoder: Decoder,
     current: Arc<Current>,
     settings: RecommendSettings,
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
     /// Decoders plus those who wait for one.
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 impl Recommender {
@@ -187,8 +187,8 @@ impl Recommender {
             decoder,
             current,
             settings,
-            decoders: Semaphore::new(settings.max_decodes),
-            room: Semaphore::new(settings.max_decodes + settings.max_waiting),
+            decoders: Arc::new(Semaphore::new(settings.max_decodes)),
+            room: Arc::new(Semaphore::new(settings.max_decodes + settings.max_waiting)),
         }
     }
 

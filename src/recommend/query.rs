@@ -52,8 +52,10 @@ impl Recommender {
         let overloaded = || RecommendError::Overloaded {
             retry_after: RETRY_AFTER,
         };
-        let _room = self.room.try_acquire().map_err(|_| overloaded())?;
-        let _permit = self.decoders.acquire().await.map_err(|_| overloaded())?;
+        let room = Arc::clone(&self.room);
+        let room = room.try_acquire_owned().map_err(|_| overloaded())?;
+        let decoders = Arc::clone(&self.decoders);
+        let permit = decoders.acquire_owned().await.map_err(|_| overloaded())?;
         let decoder = self.decoder.clone();
         let generation = Arc::clone(generation);
         let excerpt = Excerpt {
@@ -61,6 +63,8 @@ impl Recommender {
             max_seconds: self.settings.max_query_seconds,
         };
         tokio::task::spawn_blocking(move || {
+            // Held to the decode's end, also when the caller has gone: a thread is a thread.
+            let _held = (room, permit);
             let decoded = match source {
                 ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
                 ClipSource::File(path) => decoder.decode_file(&path, excerpt),
