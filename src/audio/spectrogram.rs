@@ -65,6 +65,16 @@ impl Spectrogram {
         values.resize(max_length * self.mel_bins, self.padding);
         values
     }
+
+    /// The clip's frames over and over until a window is full, `[max_length, mel_bins]`.
+    ///
+    /// For clips shorter than a window: with padding, most of the window would be the same for all
+    /// of them, and so would most of the embedding.
+    #[must_use]
+    pub fn repeated(&self, max_length: usize) -> Vec<f32> {
+        let values = self.data.iter().copied().cycle();
+        values.take(max_length * self.mel_bins).collect()
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +107,14 @@ mod tests {
         assert_eq!(starts(1024 + 512), [0, 512]);
         assert_eq!(starts(2048), [0, 1024]);
         assert_eq!(starts(2998), [0, 1024, 1974]);
+    }
+
+    #[test]
+    fn a_short_clip_is_repeated_until_the_window_is_full() {
+        assert_eq!(
+            spectrogram(2).repeated(5),
+            [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0, 0.0, 1.0]
+        );
     }
 
     #[test]

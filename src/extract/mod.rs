@@ -92,7 +92,7 @@ impl Extractor {
         self.encoder.dim()
     }
 
-    /// Cuts a clip's spectrogram into windows. A few milliseconds of CPU: not for the async
+    /// Cuts a clip's spectrogram into windows; a clip shorter than a window is repeated to fill it. A few milliseconds of CPU: not for the async
     /// runtime.
     ///
     /// # Errors
@@ -104,7 +104,10 @@ impl Extractor {
         Ok(Prepared {
             windows: starts
                 .iter()
-                .map(|at| spectrogram.window(at.start_frame, self.max_length))
+                .map(|at| match at.frames < self.max_length {
+                    true => spectrogram.repeated(self.max_length),
+                    false => spectrogram.window(at.start_frame, self.max_length),
+                })
                 .collect(),
             start_seconds: starts
                 .iter()
