@@ -15,6 +15,9 @@ pub(super) const ORIGIN: u64 = 1 << 32;
 /// A packed vote is a distance (33 bits) above the number of a query landmark (24 bits).
 const NUMBER_BITS: u32 = 24;
 
+/// Bounds the memory of one lookup to 128 MiB, however long the query.
+const MAX_VOTES: usize = 1 << 24;
+
 /// One landmark of a query that met one posting.
 #[derive(Clone, Copy)]
 pub(super) struct Vote {
@@ -35,10 +38,10 @@ pub(super) struct Votes<'a> {
 
 impl<'a> Votes<'a> {
     /// Looks up every landmark of the query, except those so common that they say little and cost
-    /// much. (Of a query beyond 16 million landmarks, 90 minutes, the rest is not looked at.)
+    /// much; a long query, which has more to say, leaves out more of them.
     pub(super) fn cast(index: &'a LandmarkIndex, query: &'a [Landmark]) -> Self {
         let query = &query[..query.len().min(1 << NUMBER_BITS)];
-        let too_common = index.too_common();
+        let too_common = index.too_common().min(MAX_VOTES / query.len().max(1));
         let mut packed = Vec::new();
         for (number, landmark) in query.iter().enumerate() {
             let positions = index.positions(landmark.hash);
@@ -142,4 +145,20 @@ fn distance(packed: u64) -> u64 {
 pub(super) fn distinct(votes: &[Vote]) -> usize {
     let posting = |vote: &Vote| (vote.position, vote.landmark.hash);
     votes.chunk_by(|a, b| posting(a) == posting(b)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::TrackId;
+
+    #[test]
+    fn a_flood_of_one_hash_is_bounded() {
+        let same = |frames: u32| (0..frames).map(|frame| Landmark { frame, hash: 7 });
+        let index = LandmarkIndex::build([(TrackId(1), same(100).collect())]).unwrap();
+        let short: Vec<_> = same(1_000).collect();
+        assert_eq!(Votes::cast(&index, &short).len(), 100_000);
+        let long: Vec<_> = same(1 << 18).collect();
+        assert!(Votes::cast(&index, &long).len() <= MAX_VOTES);
+    }
 }
