@@ -38,7 +38,8 @@ pub(super) fn same_recordings(
             id: found.id,
             passage: Passage {
                 query_seconds: found.query_seconds.start,
-                track_seconds: found.query_seconds.start + found.offset_seconds,
+                // The offset is as fine as a landmark's frame: at a track's start it can fall before zero.
+                track_seconds: (found.query_seconds.start + found.offset_seconds).max(0.0),
                 length_seconds: found.query_seconds.end - found.query_seconds.start,
             },
         })
