@@ -181,8 +181,126 @@ fn clips() -> [Vec<f32>; 3] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{
+        audio::FeatureConfig,
+        batch::BatchSettings,
+        index::{EmbeddedIndex, Item, Settings},
+        model::{AstConfig, DeviceChoice, ModelDir, normalise, untrained_weights},
+    };
+
+    const DIM: usize = 16;
+
+    fn extractor(seed: u64, batcher: &Batcher) -> Extractor {
+        let config = AstConfig {
+            hidden_size: DIM,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            frequency_stride: 64,
+            time_stride: 128,
+            ..AstConfig::default()
+        };
+        let weights = untrained_weights(&config, seed).unwrap();
+        let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
+        Extractor::load(&Arc::new(model), batcher).unwrap()
+    }
+
+    fn index(tracks: u32) -> EmbeddedIndex {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let items: Vec<Item> = (0..tracks)
+            .map(|id| {
+                let mut vector: Vec<f32> = (0..DIM).map(|_| rng.random_range(-1.0..1.0)).collect();
+                normalise(&mut vector).unwrap();
+                Item {
+                    id: TrackId(id),
+                    vector,
+                    fields: Vec::new(),
+                }
+            })
+            .collect();
+        EmbeddedIndex::build(&items, DIM, Settings::default()).unwrap()
+    }
+
+    #[test]
+    fn other_weights_and_a_lost_track_are_found_out() {
+        let settings = BatchSettings {
+            max_batch: 4,
+            max_queue: 16,
+        };
+        let batcher = Batcher::start(settings, DeviceChoice::Cpu, || ()).unwrap();
+        let own = extractor(0, &batcher);
+        let ids: Vec<TrackId> = (0..200).map(TrackId).collect();
+        let probes = Probes::make(&own, &batcher, &ids).unwrap();
+        assert_eq!(probes.tracks.len(), 50, "every fourth");
+        let dir = tempfile::tempdir().unwrap();
+        probes.write(dir.path()).unwrap();
+        let probes = Probes::read(dir.path()).unwrap();
+        probes.check(&own, &batcher, &index(200)).unwrap();
+
+        let error = probes
+            .check(&extractor(1, &batcher), &batcher, &index(200))
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                GenerationError::SelfCheck(SelfCheckFault::Probe { number: 0, .. })
+            ),
+            "{error}"
+        );
+        let error = probes.check(&own, &batcher, &index(100)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                GenerationError::SelfCheck(SelfCheckFault::Missing(TrackId(100)))
+            ),
+            "{error}"
+        );
+    }
+
+    /// An index whose planned search forgets the best hits.
+    struct Forgetful(EmbeddedIndex);
+
+    impl VectorRead for Forgetful {
+        fn describe(&self) -> crate::index::Description {
+            self.0.describe()
+        }
+
+        fn search(&self, query: &Query) -> Result<crate::index::Answer, crate::index::IndexError> {
+            let mut answer = self.0.search(query)?;
+            if query.effort != Effort::Exact {
+                answer.hits.drain(..2);
+            }
+            Ok(answer)
+        }
+
+        fn search_batch(
+            &self,
+            queries: &[Query],
+        ) -> Result<Vec<crate::index::Answer>, crate::index::IndexError> {
+            queries.iter().map(|query| self.search(query)).collect()
+        }
+
+        fn get(&self, ids: &[TrackId]) -> Result<Vec<Option<Item>>, crate::index::IndexError> {
+            self.0.get(ids)
+        }
+
+        fn stats(&self) -> Result<crate::index::Stats, crate::index::IndexError> {
+            self.0.stats()
+        }
+    }
+
+    #[test]
+    fn recall_counts_what_the_planned_search_misses() {
+        let ids: Vec<TrackId> = (0..50).map(TrackId).collect();
+        assert_eq!(recall(&index(200), &ids).unwrap(), 1.0);
+        let found = recall(&Forgetful(index(200)), &ids).unwrap();
+        assert!((found - 0.8).abs() < 1e-9, "{found}");
+    }
 
     #[test]
     fn clips_are_sound_and_the_same_every_time() {
