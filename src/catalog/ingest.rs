@@ -17,8 +17,7 @@ impl Catalog {
     /// directory under two names is two libraries.
     ///
     /// # Errors
-    /// [`CatalogError::BadPath`] for a path that is not UTF-8, [`CatalogError::Database`],
-    /// [`CatalogError::ReadOnly`].
+    /// [`CatalogError::BadPath`] for a path that is not UTF-8, [`CatalogError::Database`].
     pub async fn library(&self, root: &Path) -> Result<LibraryId, CatalogError> {
         let text = root
             .to_str()
@@ -57,7 +56,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::UnknownTrack`] for a `named` track that has no metadata,
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn place(
         &self,
         file: &AudioFile,
@@ -90,7 +89,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Dimension`] and [`CatalogError::NotFinite`] for an analysis that cannot be
     /// right, [`CatalogError::UnknownTrack`] for an FMA track without metadata,
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn record_analysed(
         &self,
         file: &AudioFile,
@@ -133,7 +132,7 @@ impl Catalog {
     /// A track whose file was overwritten with a bad one is left without a file.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn record_bad(
         &self,
         library: LibraryId,
@@ -181,7 +180,7 @@ impl Catalog {
     /// so by themselves.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownTrack`], [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::UnknownTrack`], [`CatalogError::Database`].
     pub async fn record_duplicate(
         &self,
         file: &AudioFile,
