@@ -2,6 +2,7 @@
 
 pub mod dataset;
 mod error;
+pub mod evaluate;
 mod gradients;
 pub mod health;
 mod learner;
