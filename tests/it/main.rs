@@ -9,5 +9,6 @@ mod fingerprint;
 mod floors;
 mod index;
 mod ingest;
+mod jobs;
 mod model;
 mod support;
