@@ -18,6 +18,7 @@ pub mod model;
 pub mod program;
 pub mod recommend;
 pub mod track;
+pub mod train;
 
 /// Keeps the pages of freed buffers: candle allocates a fresh buffer for every operation, and
 /// without this each one is paid for in page faults again.

@@ -10,6 +10,7 @@
 //! into an error. M4A is the one format whose reader can be held for seconds inside a single call, so
 //! it is only ever read in a child process (see [`isolated`]).
 
+pub mod augment;
 mod config;
 mod decode;
 mod error;

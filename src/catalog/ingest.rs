@@ -1,6 +1,6 @@
 //! The ingest's writes: one transaction per file, so that a file is done or it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
@@ -33,6 +33,20 @@ impl Catalog {
             .await?;
         tx.commit().await?;
         Ok(LibraryId(id))
+    }
+
+    /// All libraries, oldest first, with their directories.
+    ///
+    /// # Errors
+    /// [`CatalogError::Database`].
+    pub async fn libraries(&self) -> Result<Vec<(LibraryId, PathBuf)>, CatalogError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as("SELECT id, root FROM libraries ORDER BY id")
+            .fetch_all(self.reader())
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, root)| (LibraryId(id), root.into()))
+            .collect())
     }
 
     /// Settles a hashed file without decoding it where its content is known: a file that was

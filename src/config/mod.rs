@@ -89,11 +89,36 @@ section! {
     }
 }
 
+/// Which untrained weights new generations are built with, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresetChoice {
+    /// None where there is a better model.
+    #[default]
+    Auto,
+    /// The preset for CPUs.
+    Small,
+    /// The published study's.
+    Paper,
+}
+
+impl PresetChoice {
+    /// The preset that was asked for by name.
+    #[must_use]
+    pub fn untrained(self) -> Option<Preset> {
+        match self {
+            Self::Auto => None,
+            Self::Small => Some(Preset::Small),
+            Self::Paper => Some(Preset::Paper),
+        }
+    }
+}
+
 section! {
     /// The encoder that new generations are built with.
     Model {
         dir: PathBuf = PathBuf::new(),
-        preset: Preset = Preset::Small,
+        preset: PresetChoice = PresetChoice::Auto,
         seed: u64 = 0,
         device: DeviceChoice = DeviceChoice::Auto,
     }
@@ -171,11 +196,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("log.filter", "what is logged, as `tracing` directives"),
     (
         "model.dir",
-        "model directory for new generations; empty takes the untrained preset",
+        "model directory for new generations; empty leaves it to `model.preset`",
     ),
     (
         "model.preset",
-        "untrained preset where model.dir is empty: `small` or `paper`",
+        "untrained weights, `small` or `paper`; `auto` takes the active generation's model, else `models/songkin-small`, else `small`",
     ),
     ("model.seed", "seed of the untrained preset's weights"),
     ("model.device", "`auto`, `cpu` or `cuda`"),

@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use anyhow::Context;
 use clap::Parser;
 
 use super::{CommonFlags, ConsoleProgress, Parts, begin, run, say};
@@ -116,7 +115,7 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
         Action::Generations => generations(&parts).await?,
         Action::Activate { id } => activate(&parts, &id).await?,
         Action::ExportModel { dir } => {
-            parts.model()?.0.save(&dir)?;
+            parts.model().await?.0.save(&dir)?;
             ExitCode::SUCCESS
         }
         Action::DecodeIsolated { task } => run_isolated_child(&task),
@@ -127,7 +126,7 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
 
 async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow::Result<ExitCode> {
     let _lock = parts.lock()?;
-    let model = Arc::new(parts.model()?.0);
+    let model = parts.model().await?.0;
     let progress = ConsoleProgress::default();
     let cancel = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&cancel);
@@ -167,7 +166,7 @@ fn summary(report: &IngestReport) -> String {
 }
 
 async fn build(parts: &Parts) -> anyhow::Result<()> {
-    let (model, card) = parts.model()?;
+    let (model, card) = parts.model().await?;
     let (manifest, new) = parts.build_and_activate(&model, card).await?;
     let state = if new { "activated" } else { "active already" };
     say(&format!(
@@ -201,21 +200,7 @@ async fn generations(parts: &Parts) -> anyhow::Result<ExitCode> {
 }
 
 async fn activate(parts: &Parts, id: &str) -> anyhow::Result<ExitCode> {
-    let dir = parts.store.path(id);
-    let manifest = crate::generation::Manifest::read(&dir).with_context(|| {
-        format!("there is no generation {id}; `songkin-worker generations` lists them")
-    })?;
-    tokio::task::block_in_place(|| manifest.verify(&dir))?;
-    let former = parts
-        .catalog
-        .active_generation()
-        .await?
-        .map(|generation| generation.id);
-    let won = parts.catalog.activate(former.as_deref(), id).await?;
-    anyhow::ensure!(
-        won,
-        "another generation was activated meanwhile; run the command again"
-    );
+    parts.activate(id).await?;
     say(&format!("generation {id} is active\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ mod catalog;
 mod docs;
 mod fingerprint;
 mod floors;
+mod generation;
 mod index;
 mod ingest;
 mod jobs;

@@ -1,0 +1,3 @@
+//! Learning from the catalogue's own audio, without labels.
+
+pub mod dataset;
