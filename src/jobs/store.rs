@@ -76,6 +76,12 @@ impl JobStore {
         Self { database, clock }
     }
 
+    /// The database that they lie in.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Asks for a job. It waits until a worker claims it.
     ///
     /// # Errors

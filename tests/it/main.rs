@@ -10,5 +10,6 @@ mod floors;
 mod generation;
 mod index;
 mod ingest;
+mod jobs;
 mod model;
 mod support;
