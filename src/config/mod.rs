@@ -31,6 +31,7 @@ pub struct Settings {
     pub audio: Audio,
     pub search: Search,
     pub ingest: Ingest,
+    pub worker: Worker,
 }
 
 macro_rules! section {
@@ -160,6 +161,14 @@ section! {
     }
 }
 
+section! {
+    /// A worker at the job table.
+    Worker {
+        lease_seconds: f64 = 30.0,
+        checkpoint_seconds: f64 = 30.0,
+    }
+}
+
 /// What each setting is for, in the order of the README's table.
 pub const HELP: &[(&str, &str)] = &[
     (
@@ -242,6 +251,14 @@ pub const HELP: &[(&str, &str)] = &[
     (
         "ingest.keep_generations",
         "generations kept on disk, the active one included",
+    ),
+    (
+        "worker.lease_seconds",
+        "after this time without a word from its worker a job goes to another one, seconds",
+    ),
+    (
+        "worker.checkpoint_seconds",
+        "how often a training writes its state to disk, seconds",
     ),
 ];
 
@@ -341,6 +358,18 @@ impl Settings {
             self.ingest.keep_generations >= 1,
             "ingest.keep_generations",
             "has to be at least 1",
+        );
+        let lease = self.worker.lease_seconds;
+        check(
+            (1.0..=3600.0).contains(&lease),
+            "worker.lease_seconds",
+            "has to be in 1..=3600",
+        );
+        let checkpoint = self.worker.checkpoint_seconds;
+        check(
+            (0.0..=86_400.0).contains(&checkpoint),
+            "worker.checkpoint_seconds",
+            "has to be in 0..=86400",
         );
         faults
     }

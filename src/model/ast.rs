@@ -12,7 +12,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{
-    AstConfig,
+    AstConfig, Pooling,
     kernels::{self, StackShape, plain},
 };
 
@@ -281,19 +281,19 @@ impl Layer {
 pub struct AstOutput {
     /// All tokens after the final norm, `[batch, tokens, hidden]`: class, distillation, patches.
     pub last_hidden_state: Tensor,
-    /// Mean of the class and the distillation token, `[batch, hidden]`.
-    pub pooler_output: Tensor,
+    /// Mean of the tokens that the configuration's pooling takes, `[batch, hidden]`.
+    pub embedding: Tensor,
 }
 
 impl AstOutput {
-    /// Mean of the patches' tokens, `[batch, hidden]`: the other way to pool.
+    /// Mean of the class and the distillation token, `[batch, hidden]`: `pooler_output` in
+    /// `transformers`, and the embedding with [`Pooling::Tokens`].
     ///
     /// # Errors
     ///
     /// When the device fails.
-    pub fn patch_mean(&self) -> Result<Tensor> {
-        let tokens = self.last_hidden_state.dim(1)?;
-        kernels::mean_tokens(&self.last_hidden_state, EXTRA_TOKENS..tokens)
+    pub fn pooler_output(&self) -> Result<Tensor> {
+        kernels::mean_tokens(&self.last_hidden_state, 0..EXTRA_TOKENS)
     }
 }
 
@@ -303,6 +303,7 @@ pub struct Ast {
     layers: Vec<Layer>,
     layernorm: LayerNorm,
     shape: StackShape,
+    pooling: Pooling,
     /// All layers' weights in one tensor, where the kernels run them: put together once if they
     /// are fixed, for every pass if they are variables.
     packed: Packed,
@@ -338,6 +339,7 @@ impl Ast {
                 qkv_bias: config.qkv_bias,
                 epsilon: config.layer_norm_eps as f32,
             },
+            pooling: config.pooling,
             packed,
         })
     }
@@ -369,10 +371,13 @@ impl Ast {
             Packed::EveryPass(parts) => x = kernels::stack(&x, &pack(parts)?, self.shape)?,
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
-        let pooler_output = kernels::mean_tokens(&last_hidden_state, 0..EXTRA_TOKENS)?;
+        let pooled = match self.pooling {
+            Pooling::Tokens => 0..EXTRA_TOKENS,
+            Pooling::Patches => EXTRA_TOKENS..last_hidden_state.dim(1)?,
+        };
         Ok(AstOutput {
+            embedding: kernels::mean_tokens(&last_hidden_state, pooled)?,
             last_hidden_state,
-            pooler_output,
         })
     }
 }

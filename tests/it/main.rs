@@ -13,3 +13,4 @@ mod ingest;
 mod jobs;
 mod model;
 mod support;
+mod training;

@@ -15,7 +15,7 @@ use super::{Gradients, Optimiser, TrainError, contrastive_loss, health::Health, 
 use crate::model::{AstConfig, ProjectionHead};
 
 pub use batch::ViewBatch;
-pub use settings::{LearnerSettings, Patchout, Placement, Pooling};
+pub use settings::{LearnerSettings, Patchout, Placement};
 pub use state::LearnerState;
 
 use batch::Chunk;
@@ -89,7 +89,7 @@ impl Learner {
         settings.check(config)?;
         let weights = network::variables(encoder, head, device)?;
         Ok(Self {
-            network: Network::new(config, network::tracked(&weights), settings.pooling, device)?,
+            network: Network::new(config, network::tracked(&weights), device)?,
             optimiser: Optimiser::new(&weights, settings.optimiser)?,
             config: config.clone(),
             settings,
@@ -108,6 +108,15 @@ impl Learner {
     #[must_use]
     pub fn settings(&self) -> &LearnerSettings {
         &self.settings
+    }
+
+    /// Weights that learn, the head's included, in values.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.weights
+            .values()
+            .map(|weight| weight.elem_count())
+            .sum()
     }
 
     /// Steps taken.
@@ -241,7 +250,6 @@ impl Learner {
         Network::new(
             &self.config,
             network::untracked(&self.weights),
-            self.settings.pooling,
             &self.device,
         )
     }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::Pooling;
 use crate::{
     model::{Ast, AstConfig, KeptPatches, ProjectionHead},
     train::TrainError,
@@ -20,21 +19,18 @@ const HEAD: &str = "head";
 pub(super) struct Network {
     encoder: Ast,
     head: ProjectionHead,
-    pooling: Pooling,
 }
 
 impl Network {
     pub(super) fn new(
         config: &AstConfig,
         weights: HashMap<String, Tensor>,
-        pooling: Pooling,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let vb = VarBuilder::from_tensors(weights, DType::F32, device);
         Ok(Self {
             encoder: Ast::new(config, vb.pp(ENCODER))?,
             head: ProjectionHead::new(config.hidden_size, &vb.pp(HEAD))?,
-            pooling,
         })
     }
 
@@ -45,10 +41,7 @@ impl Network {
         kept: Option<&KeptPatches>,
     ) -> Result<(Tensor, Tensor), TrainError> {
         let output = self.encoder.forward_kept(windows, kept)?;
-        let embeddings = match self.pooling {
-            Pooling::Tokens => output.pooler_output,
-            Pooling::Patches => output.patch_mean()?,
-        };
+        let embeddings = output.embedding;
         let projections = self.head.forward(&embeddings)?;
         Ok((embeddings, projections))
     }

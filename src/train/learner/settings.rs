@@ -26,8 +26,6 @@ pub struct LearnerSettings {
     pub patchout: Patchout,
     /// Where windows shorter than the encoder's longest are put.
     pub placement: Placement,
-    /// Which tokens make the embedding that is trained.
-    pub pooling: Pooling,
     /// Fixes the head's first weights and what is left out.
     pub seed: u64,
 }
@@ -52,17 +50,6 @@ pub enum Placement {
     Random,
     /// The first.
     Start,
-}
-
-/// Which tokens make the embedding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean of class and distillation token: what `transformers` calls the pooled output.
-    #[default]
-    Tokens,
-    /// The mean of the patches' tokens.
-    Patches,
 }
 
 impl LearnerSettings {

@@ -11,8 +11,8 @@ fn loss(ast: &Ast, windows: &Tensor, kept: Option<&KeptPatches>) -> Tensor {
     let output = ast.forward_kept(windows, kept).unwrap();
     let dtype = windows.dtype();
     [
-        (output.patch_mean().unwrap(), 1.0),
-        (output.pooler_output, 1.0),
+        (output.embedding.clone(), 1.0),
+        (output.pooler_output().unwrap(), 1.0),
         (output.last_hidden_state, 0.05),
     ]
     .into_iter()
