@@ -167,7 +167,7 @@ mod tests {
             keep: 0.99,
         };
         let values = |seed: usize| -> Vec<f32> {
-            let value = |i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 0.99;
+            let value = |i: usize| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 0.99;
             (0..60).map(value).collect()
         };
         let tensor = |seed| Tensor::from_vec(values(seed), (5, 12), &Device::Cpu).unwrap();
