@@ -18,7 +18,8 @@ pub use curves::{Curves, EpochPoint, StepPoint};
 pub use error::TrainError;
 pub use gradients::Gradients;
 pub use learner::{
-    Learner, LearnerSettings, LearnerState, Patchout, Placement, StepReport, Validation, ViewBatch,
+    Learner, LearnerSettings, LearnerState, Objective, Patchout, Placement, StepReport, Validation,
+    ViewBatch,
 };
 pub use loss::{LossSettings, contrastive_loss};
 pub use optimiser::{AdamSettings, Optimiser};

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::model::AstConfig;
 
+/// Windows that mean and deviation of an encoder's embeddings are taken over, at least, where there are as many.
+const STANDARDISED_BY: usize = 1024;
+
 /// Hears what happens in a run. The run knows nothing of tables and consoles.
 pub trait Observe {
     /// Something happened.
@@ -156,7 +159,7 @@ impl Run<'_> {
         let seconds = progress.seconds();
         progress.save()?;
         Ok(Trained {
-            weights: progress.learner.encoder_weights()?,
+            weights: progress.trained_encoder()?,
             curves: progress.position.curves,
             end,
             seconds,
@@ -274,6 +277,25 @@ impl InProgress<'_> {
         };
         self.pairs = Some(pairs);
         Ok(validation)
+    }
+
+    /// The encoder as it is served. What it is standardised by are views that the run has not
+    /// learned from: those of the epoch after the last one.
+    fn trained_encoder(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        let next = self.run.settings.epochs as u64;
+        let mut windows = 0;
+        let mut sample = Vec::new();
+        if self.run.settings.learner.objective.standardises() {
+            for batch in self.run.dataset.batches(next, 0)? {
+                let batch = self.to_learn(batch?);
+                windows += batch.windows();
+                sample.push(batch);
+                if windows >= STANDARDISED_BY {
+                    break;
+                }
+            }
+        }
+        self.learner.trained_encoder(&sample)
     }
 
     /// A batch as the learner takes it. Where artists may share a batch they are told, so that

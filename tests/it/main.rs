@@ -11,6 +11,7 @@ mod generation;
 mod index;
 mod ingest;
 mod jobs;
+mod learner;
 mod model;
 mod support;
 mod training;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
+use super::batch::Seen;
 use crate::{
-    model::{Ast, AstConfig, KeptPatches, ProjectionHead},
+    model::{Ast, AstConfig, ProjectionHead},
     train::TrainError,
 };
 
@@ -34,17 +35,25 @@ impl Network {
         })
     }
 
-    /// `[windows, frames, mel_bins]` to embeddings `[windows, hidden]` and projections `[windows, 128]`.
-    pub(super) fn forward(
-        &self,
-        windows: &Tensor,
-        kept: Option<&KeptPatches>,
-    ) -> Result<(Tensor, Tensor), TrainError> {
-        let output = self.encoder.forward_kept(windows, kept)?;
-        let embeddings = output.embedding;
-        let projections = self.head.forward(&embeddings)?;
-        Ok((embeddings, projections))
+    /// `[windows, frames, mel_bins]` to embeddings `[windows, hidden]`.
+    pub(super) fn embed(&self, windows: &Tensor, seen: &Seen) -> Result<Tensor, TrainError> {
+        let output = match seen {
+            Seen::All => self.encoder.forward(windows)?,
+            Seen::Grid(kept) => self.encoder.forward_kept(windows, Some(kept))?,
+            Seen::Scattered(kept) => self.encoder.forward_scattered(windows, kept)?,
+        };
+        Ok(output.embedding)
     }
+
+    /// Embeddings `[windows, hidden]` to projections `[windows, 128]`.
+    pub(super) fn project(&self, embeddings: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(self.head.forward(embeddings)?)
+    }
+}
+
+/// Whether a weight belongs to the head.
+pub(super) fn is_of_head(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(part, _)| part == HEAD)
 }
 
 /// All weights as variables of their own, on the device.
