@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["index", "catalog", "config"],
     &["batch"],
     &["extract"],
+    &["train"],
     &["generation"],
     &["recommend", "ingest"],
     &["api"],

@@ -250,7 +250,7 @@ fn signed_cell(it: Estimate) -> String {
     let cell = format!("{:+.3} [{:+.3}, {:+.3}]", it.value, it.low, it.high);
     let apart = |low: f64, high: f64| low > 0.0 || high < 0.0;
     let star = match it.by_album {
-        Some(by_album) if apart(by_album.low, by_album.high) => "*",
+        Some(by_album) if apart(by_album.low, by_album.high) => " \\*",
         _ => "",
     };
     match apart(it.low, it.high) {
@@ -296,7 +296,7 @@ mod tests {
             low: 0.01,
             high: 0.4,
         };
-        assert!(signed_cell(estimate(0.05, 0.2, Some(wide))).ends_with("***"));
+        assert!(signed_cell(estimate(0.05, 0.2, Some(wide))).ends_with("** \\*"));
     }
 
     #[test]
