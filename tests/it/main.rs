@@ -5,6 +5,7 @@ mod api;
 mod audio;
 mod catalog;
 mod docs;
+mod evaluate;
 mod fingerprint;
 mod floors;
 mod generation;

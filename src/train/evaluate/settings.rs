@@ -88,7 +88,7 @@ impl Default for EvaluationSettings {
             robustness_tracks: 500,
             ffmpeg: PathBuf::from("ffmpeg"),
             linear_probe: true,
-            map_points: 2_000,
+            map_points: 1_000,
         }
     }
 }

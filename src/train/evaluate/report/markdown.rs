@@ -243,14 +243,21 @@ fn title(figure: &Figure) -> String {
 }
 
 fn cell(it: Estimate) -> String {
-    format!("{:.3} [{:.3}, {:.3}]", it.value, it.low, it.high)
+    let [value, low, high] = [it.value, it.low, it.high].map(thousandths);
+    format!("{value:.3} [{low:.3}, {high:.3}]")
+}
+
+/// Rounded as it is printed, so that there is no -0.000.
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3 + 0.0
 }
 
 fn signed_cell(it: Estimate) -> String {
-    let cell = format!("{:+.3} [{:+.3}, {:+.3}]", it.value, it.low, it.high);
+    let [value, low, high] = [it.value, it.low, it.high].map(thousandths);
+    let cell = format!("{value:+.3} [{low:+.3}, {high:+.3}]");
     let apart = |low: f64, high: f64| low > 0.0 || high < 0.0;
     let star = match it.by_album {
-        Some(by_album) if apart(by_album.low, by_album.high) => "*",
+        Some(by_album) if apart(by_album.low, by_album.high) => " \\*",
         _ => "",
     };
     match apart(it.low, it.high) {
@@ -290,13 +297,15 @@ mod tests {
         };
         let plain = signed_cell(estimate(-0.1, 0.3, None));
         assert_eq!(plain, "+0.100 [-0.100, +0.300]");
+        let tiny = signed_cell(estimate(-0.0004, 0.3, None));
+        assert_eq!(tiny, "+0.100 [+0.000, +0.300]");
         let bold = signed_cell(estimate(0.05, 0.2, None));
         assert_eq!(bold, "**+0.100 [+0.050, +0.200]**");
         let wide = Interval {
             low: 0.01,
             high: 0.4,
         };
-        assert!(signed_cell(estimate(0.05, 0.2, Some(wide))).ends_with("***"));
+        assert!(signed_cell(estimate(0.05, 0.2, Some(wide))).ends_with("** \\*"));
     }
 
     #[test]

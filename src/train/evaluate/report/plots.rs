@@ -18,7 +18,7 @@ pub struct Curves {
 
 /// Points of the raw curve at most; more only make the file large.
 const MAX_POINTS: usize = 2_000;
-/// Share of the run that the drawn mean of the training loss spans.
+/// The drawn mean of the training loss spans this part of the run.
 const SMOOTHING: usize = 25;
 
 /// The plot of the losses; `None` where there is nothing to draw.
@@ -56,8 +56,7 @@ pub(super) fn loss(curves: &Curves) -> Option<String> {
     svg.line([left, top], [left, bottom], INK);
     svg.text([(left + right) / 2.0, 385.0], Anchor::Middle, "step");
 
-    let thinned: Vec<[f64; 2]> = thin(&training);
-    svg.polyline(&at(&thinned), PALETTE[0], 1.0, 0.35);
+    svg.polyline(&at(&thin(&training)), PALETTE[0], 1.0, 0.35);
     svg.polyline(&at(&thin(&smooth(&training))), PALETTE[0], 2.0, 1.0);
     svg.polyline(&at(&validation), PALETTE[5], 2.0, 1.0);
     for point in at(&validation) {
@@ -87,19 +86,21 @@ fn thin(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     thinned
 }
 
-/// Mean over the points around each one, fewer at the ends so that it stays in the middle of them.
+/// Mean over the points around each one. At the ends there are fewer around: where less than half of them are
+/// left, the curve is not drawn rather than made of noise.
 fn smooth(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mut sums = vec![0.0];
     for point in points {
         sums.push(sums[sums.len() - 1] + point[1]);
     }
-    let half = points.len() / SMOOTHING / 2;
+    let wanted = points.len() / SMOOTHING / 2;
     let mean = |(at, point): (usize, &[f64; 2])| {
-        let half = half.min(at).min(points.len() - 1 - at);
+        let half = wanted.min(at).min(points.len() - 1 - at);
         let (from, to) = (at - half, at + half + 1);
-        [point[0], (sums[to] - sums[from]) / (to - from) as f64]
+        let mean = (sums[to] - sums[from]) / (to - from) as f64;
+        (2 * half >= wanted).then_some([point[0], mean])
     };
-    points.iter().enumerate().map(mean).collect()
+    points.iter().enumerate().filter_map(mean).collect()
 }
 
 /// The maps side by side, each dot a track in the colour of its genre.
@@ -180,13 +181,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn smoothing_keeps_a_line_and_the_ends() {
+    fn smoothing_keeps_a_line_and_leaves_out_the_ends() {
         let line: Vec<[f64; 2]> = (0..100)
             .map(|i| [f64::from(i), 2.0 * f64::from(i)])
             .collect();
-        for (smoothed, point) in smooth(&line).iter().zip(&line) {
-            assert!((smoothed[1] - point[1]).abs() < 1e-9);
-        }
+        let smoothed = smooth(&line);
+        assert_eq!((smoothed[0][0], smoothed.len()), (1.0, 98));
+        assert!(
+            smoothed
+                .iter()
+                .all(|point| (point[1] - 2.0 * point[0]).abs() < 1e-9)
+        );
+        assert_eq!(smooth(&line[..10]), line[..10]);
         assert_eq!(smooth(&[]).len(), 0);
     }
 
