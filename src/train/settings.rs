@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    AdamSettings, LearnerSettings, LossSettings, Schedule,
-    dataset::{DatasetSettings, SplitLimits},
+    AdamSettings, LearnerSettings, LossSettings, Objective, Patchout, Schedule,
+    dataset::{DatasetSettings, SameArtist, SplitLimits},
     health::CollapseLimits,
 };
+use crate::audio::augment::{AugmentSettings, Chance, Choice};
 use crate::model::Preset;
 
 /// A run's settings. The same settings, tracks and device give the same weights.
@@ -60,14 +61,18 @@ impl TrainingSettings {
         }
     }
 
+    /// What a CPU can finish: many short steps, each over a sixteenth of every window. `docs/TRAINING.md`
+    /// has what was tried on the way here, and what it gave.
     fn small() -> Self {
         Self {
             preset: Preset::Small,
-            epochs: 400,
+            epochs: 500,
             validate_every: 10,
             limits: SplitLimits::NONE,
             dataset: DatasetSettings {
                 batch: 64,
+                same_artist: SameArtist::MaskNegatives,
+                augment: light_augmentation(),
                 ..DatasetSettings::default()
             },
             learner: LearnerSettings {
@@ -75,8 +80,10 @@ impl TrainingSettings {
                     temperature: 0.1,
                     decoupled: false,
                 },
+                objective: Objective::Standardised,
                 optimiser: AdamSettings {
                     learning_rate: 1e-3,
+                    beta2: 0.98,
                     weight_decay: 0.05,
                     ..AdamSettings::default()
                 },
@@ -86,6 +93,10 @@ impl TrainingSettings {
                     floor: 0.0,
                 },
                 clip_norm: Some(1.0),
+                patchout: Patchout {
+                    kept_per_row: Some(4),
+                    ..Patchout::default()
+                },
                 ..LearnerSettings::default()
             },
             collapse: CollapseLimits::default(),
@@ -135,5 +146,22 @@ impl TrainingSettings {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+}
+
+/// What recordings of one piece differ in, now and then. Much of it costs time and takes away what tells
+/// tracks apart.
+fn light_augmentation() -> AugmentSettings {
+    let chance = |probability, range| Chance { probability, range };
+    AugmentSettings {
+        tempo: chance(0.05, [0.8, 1.2]),
+        semitones: Choice {
+            probability: 0.05,
+            among: vec![-2, -1, 1, 2],
+        },
+        noise_snr_db: chance(0.2, [10.0, 40.0]),
+        gain_db: chance(0.3, [-12.0, 6.0]),
+        band_limit_hertz: chance(0.1, [4_000.0, 7_500.0]),
+        ..AugmentSettings::none()
     }
 }
