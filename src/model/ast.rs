@@ -1,79 +1,229 @@
-//! Audio Spectrogram Transformer.
+//! Audio Spectrogram Transformer, for serving and for training.
 //!
 //! Gong, Chung, Glass: "AST: Audio Spectrogram Transformer", Interspeech 2021, arXiv:2104.01778;
 //! the layout is that of `ASTModel` in Hugging Face's `transformers`: pre-norm blocks, exact GELU,
 //! a class and a distillation token whose mean is the pooled output. Field names are the keys in
 //! the safetensors file (see [`super::canonical_name`]).
+//!
+//! Weights that are variables get gradients. On a CPU the arithmetic is that of
+//! [`super::kernels`]; elsewhere, and in f64, it is the plain one written down here.
 
-use candle_core::{D, Module, Result, Tensor};
-use candle_nn::{VarBuilder, ops::softmax_last_dim};
-use candle_transformers::models::with_tracing::{LayerNorm, Linear, layer_norm, linear, linear_b};
+use candle_core::{Result, Tensor, bail};
+use candle_nn::VarBuilder;
 
-use super::AstConfig;
+use super::{
+    AstConfig, Pooling,
+    kernels::{self, StackShape, plain},
+};
+
+/// Tokens before the patches: class and distillation.
+const EXTRA_TOKENS: usize = 2;
+
+/// The part of a window's patches that a forward pass sees; the others cost nothing.
+///
+/// Leaving out whole rows and columns of the grid of patches is structured patchout (Koutini et
+/// al., "Efficient Training of Audio Transformers with Patchout", Interspeech 2022,
+/// arXiv:2110.05069). What is kept has the position embeddings of its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPatches {
+    /// Rows of the grid, along the mel axis.
+    pub mel_rows: Vec<u32>,
+    /// Columns of the window's grid, along the time axis.
+    pub time_columns: Vec<u32>,
+    /// Where the window begins, in columns of the encoder's grid, for one that is shorter than
+    /// the encoder's longest: its columns have the position embeddings from there on.
+    pub first_column: u32,
+}
 
 struct Embeddings {
     cls_token: Tensor,
     distillation_token: Tensor,
     position_embeddings: Tensor,
     projection: Linear,
-    mel_index: Tensor,
-    time_index: Tensor,
-    grid: (usize, usize),
-    patch_size: usize,
-}
-
-/// Positions covered by `patches` patches of `size` values, `stride` apart, patch after patch.
-fn unfold_index(
-    patches: usize,
-    size: usize,
-    stride: usize,
-    like: &VarBuilder<'_>,
-) -> Result<Tensor> {
-    let index: Vec<u32> = (0..patches)
-        .flat_map(|patch| (0..size).map(move |offset| (patch * stride + offset) as u32))
-        .collect();
-    Tensor::new(index, like.device())
+    config: AstConfig,
 }
 
 impl Embeddings {
     fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = config.hidden_size;
         let patch = config.patch_size;
-        let grid = config.patch_grid();
         let projection = vb.pp("patch_embeddings.projection");
-        // The convolution's kernel `[hidden, 1, mel, time]` as a matrix: unfold and matmul gives
-        // what conv2d gives, for any pair of strides, and its gradient is cheap.
-        let kernel = projection.get((hidden, 1, patch, patch), "weight")?;
-        let kernel = kernel.reshape((hidden, patch * patch))?;
-        let bias = projection.get(hidden, "bias")?;
         Ok(Self {
             cls_token: vb.get((1, 1, hidden), "cls_token")?,
             distillation_token: vb.get((1, 1, hidden), "distillation_token")?,
             position_embeddings: vb.get((1, config.tokens(), hidden), "position_embeddings")?,
-            projection: Linear::from_weights(kernel, Some(bias)),
-            mel_index: unfold_index(grid.0, patch, config.frequency_stride, &vb)?,
-            time_index: unfold_index(grid.1, patch, config.time_stride, &vb)?,
-            grid,
-            patch_size: patch,
+            projection: Linear {
+                weight: projection.get((hidden, 1, patch, patch), "weight")?,
+                bias: Some(projection.get(hidden, "bias")?),
+            },
+            config: config.clone(),
         })
     }
 
-    /// `[batch, frames, mel_bins]` to `[batch, tokens, hidden]`.
-    fn forward(&self, windows: &Tensor) -> Result<Tensor> {
-        let batch = windows.dim(0)?;
-        let (mel, time) = self.grid;
-        let size = self.patch_size;
-        let patches = windows
-            .index_select(&self.time_index, 1)?
-            .index_select(&self.mel_index, 2)?
-            .reshape((batch, time, size, mel, size))?
-            .permute((0, 3, 1, 4, 2))?
-            .reshape((batch, mel * time, size * size))?;
-        let patches = self.projection.forward(&patches)?;
-        let hidden = patches.dim(D::Minus1)?;
-        let cls = self.cls_token.expand((batch, 1, hidden))?;
-        let distillation = self.distillation_token.expand((batch, 1, hidden))?;
-        Tensor::cat(&[&cls, &distillation, &patches], 1)?.broadcast_add(&self.position_embeddings)
+    /// `[windows, frames, mel_bins]` to `[windows, tokens, hidden]`.
+    fn forward(&self, windows: &Tensor, kept: Option<&KeptPatches>) -> Result<Tensor> {
+        let (_, frames, bins) = windows.dims3()?;
+        let config = &self.config;
+        let size = config.patch_size;
+        if bins != config.num_mel_bins || !(size..=config.max_length).contains(&frames) {
+            bail!(
+                "windows of {frames} frames and {bins} mel bins, the encoder takes {size} to {} frames and {} mel bins",
+                config.max_length,
+                config.num_mel_bins
+            );
+        }
+        let columns = (frames - size) / config.time_stride + 1;
+        let whole = KeptPatches {
+            mel_rows: (0..config.patch_grid().0 as u32).collect(),
+            time_columns: (0..columns as u32).collect(),
+            first_column: 0,
+        };
+        let kept = kept.unwrap_or(&whole);
+        if kept
+            .time_columns
+            .iter()
+            .any(|&column| column as usize >= columns)
+        {
+            bail!("the window has {columns} columns of patches, {kept:?} are wanted");
+        }
+        let firsts = |places: &[u32], stride| -> Vec<usize> {
+            places
+                .iter()
+                .map(|&place| place as usize * stride)
+                .collect()
+        };
+        let patches = kernels::patches(
+            windows,
+            firsts(&kept.mel_rows, config.frequency_stride),
+            firsts(&kept.time_columns, config.time_stride),
+            size,
+        )?;
+        // The convolution's kernel as a matrix: cutting out and multiplying gives what conv2d
+        // gives, for any pair of strides, and its gradient is cheap.
+        let kernel = self
+            .projection
+            .weight
+            .reshape((config.hidden_size, size * size))?;
+        kernels::embed(&patches, &kernel, &self.table(kept)?)
+    }
+
+    /// [`Embeddings::forward`] of a few patches of each window, numbered row by row in the grid.
+    fn scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<Tensor> {
+        let (count, frames, bins) = windows.dims3()?;
+        let config = &self.config;
+        let (size, hidden) = (config.patch_size, config.hidden_size);
+        let (rows, columns) = config.patch_grid();
+        let patches = kept.first().map_or(0, Vec::len);
+        let in_grid = |number: &u32| (*number as usize) < rows * columns;
+        if frames != config.max_length
+            || bins != config.num_mel_bins
+            || kept.len() != count
+            || !kept
+                .iter()
+                .all(|own| own.len() == patches && own.iter().all(in_grid))
+        {
+            bail!("{count} whole windows, and as many patches of each of them, are needed");
+        }
+        let mut values = Vec::with_capacity(count * patches * size * size);
+        let mut places = Vec::with_capacity(count * patches);
+        for (window, own) in kept.iter().enumerate() {
+            for &number in own {
+                let (row, column) = (number as usize / columns, number as usize % columns);
+                let mel = row * config.frequency_stride;
+                let first = (window * frames + column * config.time_stride) * bins + mel;
+                // Within a patch every mel bin, every frame, as the convolution's kernel lies.
+                for bin in 0..size {
+                    values.extend((0..size).map(|frame| (first + frame * bins + bin) as u32));
+                }
+                places.push(EXTRA_TOKENS as u32 + number);
+            }
+        }
+        let device = windows.device();
+        let cut = windows
+            .flatten_all()?
+            .index_select(&Tensor::new(values, device)?, 0)?
+            .reshape((count, patches, size * size))?;
+        let kernel = self.projection.weight.reshape((hidden, size * size))?;
+        let projected = match &self.projection.bias {
+            Some(bias) => kernels::linear(&cut, &kernel, bias)?,
+            None => cut.broadcast_matmul(&kernel.t()?)?,
+        };
+        let positions = self.position_embeddings.squeeze(0)?;
+        let own = positions
+            .index_select(&Tensor::new(places, device)?, 0)?
+            .reshape((count, patches, hidden))?;
+        let extra = Tensor::cat(&[&self.cls_token, &self.distillation_token], 1)?;
+        let extra = (extra + positions.narrow(0, 0, EXTRA_TOKENS)?.unsqueeze(0)?)?;
+        let extra = extra.expand((count, EXTRA_TOKENS, hidden))?.contiguous()?;
+        Tensor::cat(&[&extra, &(projected + own)?], 1)
+    }
+
+    /// What is added to each token: `[tokens, hidden]`. The first rows are tokens themselves; the
+    /// others carry the projection's bias.
+    fn table(&self, kept: &KeptPatches) -> Result<Tensor> {
+        let hidden = self.config.hidden_size;
+        let (rows, columns) = self.config.patch_grid();
+        let positions = self.position_embeddings.squeeze(0)?;
+        let extra = Tensor::cat(&[&self.cls_token, &self.distillation_token], 1)?;
+        let extra = (extra.squeeze(0)? + positions.narrow(0, 0, EXTRA_TOKENS)?)?;
+        let mut index = Vec::with_capacity(kept.mel_rows.len() * kept.time_columns.len());
+        for &row in &kept.mel_rows {
+            for &column in &kept.time_columns {
+                let column = (kept.first_column + column) as usize;
+                if row as usize >= rows || column >= columns {
+                    bail!("{kept:?} are not all in a grid of {rows} x {columns} patches");
+                }
+                index.push((EXTRA_TOKENS + row as usize * columns + column) as u32);
+            }
+        }
+        let patches = if index.len() == rows * columns {
+            positions.narrow(0, EXTRA_TOKENS, index.len())?
+        } else {
+            positions.index_select(&Tensor::new(index, positions.device())?, 0)?
+        };
+        let patches = match &self.projection.bias {
+            Some(bias) => patches.broadcast_add(&bias.reshape((1, hidden))?)?,
+            None => patches,
+        };
+        Tensor::cat(&[&extra, &patches], 0)
+    }
+}
+
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    fn new(inputs: usize, outputs: usize, bias: bool, vb: VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get((outputs, inputs), "weight")?,
+            bias: bias.then(|| vb.get(outputs, "bias")).transpose()?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        plain::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get(config.hidden_size, "weight")?,
+            bias: vb.get(config.hidden_size, "bias")?,
+            epsilon: config.layer_norm_eps as f32,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        kernels::layer_norm(x, &self.weight, &self.bias, self.epsilon)
     }
 }
 
@@ -88,33 +238,21 @@ struct Attention {
 impl Attention {
     fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = config.hidden_size;
-        let bias = config.qkv_bias;
+        let projection = |name, bias| Linear::new(hidden, hidden, bias, vb.pp(name));
         Ok(Self {
-            q_proj: linear_b(hidden, hidden, bias, vb.pp("q_proj"))?,
-            k_proj: linear_b(hidden, hidden, bias, vb.pp("k_proj"))?,
-            v_proj: linear_b(hidden, hidden, bias, vb.pp("v_proj"))?,
-            o_proj: linear(hidden, hidden, vb.pp("o_proj"))?,
+            q_proj: projection("q_proj", config.qkv_bias)?,
+            k_proj: projection("k_proj", config.qkv_bias)?,
+            v_proj: projection("v_proj", config.qkv_bias)?,
+            o_proj: projection("o_proj", true)?,
             heads: config.num_attention_heads,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, tokens, hidden) = x.dims3()?;
-        let head_dim = hidden / self.heads;
-        let split = |y: Tensor| {
-            y.reshape((batch, tokens, self.heads, head_dim))?
-                .transpose(1, 2)?
-                .contiguous()
-        };
-        // Scaling the queries instead of the scores touches `head_dim / tokens` as many values.
-        let q = (split(self.q_proj.forward(x)?)? * (head_dim as f64).powf(-0.5))?;
-        let k = split(self.k_proj.forward(x)?)?;
-        let v = split(self.v_proj.forward(x)?)?;
-        let weights = softmax_last_dim(&q.matmul(&k.t()?)?)?;
-        let context = weights
-            .matmul(&v)?
-            .transpose(1, 2)?
-            .reshape((batch, tokens, hidden))?;
+        let q = self.q_proj.forward(x)?;
+        let k = self.k_proj.forward(x)?;
+        let v = self.v_proj.forward(x)?;
+        let context = plain::attention(&q, &k, &v, self.heads)?;
         self.o_proj.forward(&context)
     }
 }
@@ -126,9 +264,10 @@ struct Mlp {
 
 impl Mlp {
     fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
-            fc1: linear(config.hidden_size, config.intermediate_size, vb.pp("fc1"))?,
-            fc2: linear(config.intermediate_size, config.hidden_size, vb.pp("fc2"))?,
+            fc1: Linear::new(hidden, wide, true, vb.pp("fc1"))?,
+            fc2: Linear::new(wide, hidden, true, vb.pp("fc2"))?,
         })
     }
 
@@ -146,27 +285,67 @@ struct Layer {
 
 impl Layer {
     fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
-        let norm = |name| layer_norm(config.hidden_size, config.layer_norm_eps, vb.pp(name));
         Ok(Self {
-            layernorm_before: norm("layernorm_before")?,
+            layernorm_before: LayerNorm::new(config, vb.pp("layernorm_before"))?,
             attention: Attention::new(config, vb.pp("attention"))?,
-            layernorm_after: norm("layernorm_after")?,
+            layernorm_after: LayerNorm::new(config, vb.pp("layernorm_after"))?,
             mlp: Mlp::new(config, vb.pp("mlp"))?,
         })
     }
 
+    /// The plain way. [`kernels::stack`] computes the same.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = (x + self.attention.forward(&self.layernorm_before.forward(x)?)?)?;
         &x + self.mlp.forward(&self.layernorm_after.forward(&x)?)?
+    }
+
+    /// All weights in the order in which [`kernels::stack`] takes them.
+    fn in_order(&mut self) -> Vec<&mut Tensor> {
+        let Attention {
+            q_proj: q,
+            k_proj: k,
+            v_proj: v,
+            o_proj: o,
+            ..
+        } = &mut self.attention;
+        let Mlp { fc1, fc2 } = &mut self.mlp;
+        let (before, after) = (&mut self.layernorm_before, &mut self.layernorm_after);
+        let mut weights = vec![&mut before.weight, &mut before.bias];
+        weights.extend([&mut q.weight, &mut k.weight, &mut v.weight]);
+        weights.extend(
+            [&mut q.bias, &mut k.bias, &mut v.bias]
+                .into_iter()
+                .flatten(),
+        );
+        weights.push(&mut o.weight);
+        weights.extend(&mut o.bias);
+        weights.extend([&mut after.weight, &mut after.bias]);
+        for linear in [fc1, fc2] {
+            weights.push(&mut linear.weight);
+            weights.extend(&mut linear.bias);
+        }
+        weights
     }
 }
 
 /// What a forward pass gives.
 pub struct AstOutput {
-    /// All tokens after the final norm, `[batch, tokens, hidden]`.
+    /// All tokens after the final norm, `[batch, tokens, hidden]`: class, distillation, patches.
     pub last_hidden_state: Tensor,
-    /// Mean of the class and the distillation token, `[batch, hidden]`.
-    pub pooler_output: Tensor,
+    /// Mean of the tokens that the configuration's pooling takes, `[batch, hidden]`.
+    pub embedding: Tensor,
+}
+
+impl AstOutput {
+    /// Mean of the class and the distillation token, `[batch, hidden]`: `pooler_output` in
+    /// `transformers`, and the embedding with [`Pooling::Tokens`].
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn pooler_output(&self) -> Result<Tensor> {
+        kernels::mean_tokens(&self.last_hidden_state, 0..EXTRA_TOKENS)
+    }
 }
 
 /// The encoder.
@@ -174,44 +353,127 @@ pub struct Ast {
     embeddings: Embeddings,
     layers: Vec<Layer>,
     layernorm: LayerNorm,
+    shape: StackShape,
+    pooling: Pooling,
+    /// All layers' weights in one tensor, where the kernels run them: put together once if they
+    /// are fixed, for every pass if they are variables.
+    packed: Packed,
+}
+
+enum Packed {
+    Never,
+    Once(Tensor),
+    EveryPass(Vec<Tensor>),
 }
 
 impl Ast {
-    /// Builds the encoder from weights with canonical names.
+    /// Builds the encoder from weights with canonical names. Weights that are variables are
+    /// trained: a loss made of the output has gradients with respect to each of them.
     ///
     /// # Errors
     ///
     /// When a weight is missing or has another shape than the configuration asks for.
     pub fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
-        let layers = (0..config.num_hidden_layers)
+        let mut layers = (0..config.num_hidden_layers)
             .map(|number| Layer::new(config, vb.pp("layers").pp(number)))
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        let packed = Packed::new(&mut layers)?;
         Ok(Self {
             embeddings: Embeddings::new(config, vb.pp("embeddings"))?,
             layers,
-            layernorm: layer_norm(
-                config.hidden_size,
-                config.layer_norm_eps,
-                vb.pp("layernorm"),
-            )?,
+            layernorm: LayerNorm::new(config, vb.pp("layernorm"))?,
+            shape: StackShape {
+                layers: config.num_hidden_layers,
+                hidden: config.hidden_size,
+                heads: config.num_attention_heads,
+                intermediate: config.intermediate_size,
+                qkv_bias: config.qkv_bias,
+                epsilon: config.layer_norm_eps as f32,
+            },
+            pooling: config.pooling,
+            packed,
         })
     }
 
-    /// Forward pass over normalised spectrogram windows, `[batch, max_length, num_mel_bins]`.
+    /// Forward pass over normalised spectrogram windows, `[batch, frames, num_mel_bins]`.
     ///
     /// # Errors
     ///
     /// When the windows have another shape, or the device fails.
     pub fn forward(&self, windows: &Tensor) -> Result<AstOutput> {
-        let mut x = self.embeddings.forward(windows)?;
-        for layer in &self.layers {
-            x = layer.forward(&x)?;
+        self.forward_kept(windows, None)
+    }
+
+    /// [`Ast::forward`] over some of the patches. Windows may be shorter than `max_length` frames.
+    ///
+    /// # Errors
+    ///
+    /// When the windows have another shape, `kept` names patches that they or the grid do not
+    /// have, or the device fails.
+    pub fn forward_kept(&self, windows: &Tensor, kept: Option<&KeptPatches>) -> Result<AstOutput> {
+        self.encode(self.embeddings.forward(windows, kept)?)
+    }
+
+    /// [`Ast::forward`] over a few patches of each window, others in each: unstructured patchout.
+    /// `kept[window]` numbers them row by row in the grid, as many in every window.
+    ///
+    /// # Errors
+    ///
+    /// When the windows have another shape, `kept` does not fit, or the device fails.
+    pub fn forward_scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<AstOutput> {
+        self.encode(self.embeddings.scattered(windows, kept)?)
+    }
+
+    /// Tokens through all layers.
+    fn encode(&self, mut x: Tensor) -> Result<AstOutput> {
+        match &self.packed {
+            Packed::Never => {
+                for layer in &self.layers {
+                    x = layer.forward(&x)?;
+                }
+            }
+            Packed::Once(packed) => x = kernels::stack(&x, packed, self.shape)?,
+            Packed::EveryPass(parts) => x = kernels::stack(&x, &pack(parts)?, self.shape)?,
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
-        let pooler_output = last_hidden_state.narrow(1, 0, 2)?.mean(1)?;
+        let pooled = match self.pooling {
+            Pooling::Tokens => 0..EXTRA_TOKENS,
+            Pooling::Patches => EXTRA_TOKENS..last_hidden_state.dim(1)?,
+        };
         Ok(AstOutput {
+            embedding: kernels::mean_tokens(&last_hidden_state, pooled)?,
             last_hidden_state,
-            pooler_output,
         })
     }
+}
+
+impl Packed {
+    fn new(layers: &mut [Layer]) -> Result<Self> {
+        let mut parts: Vec<&mut Tensor> = layers.iter_mut().flat_map(Layer::in_order).collect();
+        if !parts.iter().all(|part| kernels::fits(part)) {
+            return Ok(Self::Never);
+        }
+        let tensors: Vec<Tensor> = parts.iter().map(|part| (**part).clone()).collect();
+        if tensors.iter().any(Tensor::is_variable) {
+            return Ok(Self::EveryPass(tensors));
+        }
+        let packed = pack(&tensors)?;
+        // The layers look into the packed weights from here on, so that these are held once.
+        let mut start = 0;
+        for part in &mut parts {
+            let len = part.elem_count();
+            **part = packed.narrow(0, start, len)?.reshape(part.shape())?;
+            start += len;
+        }
+        Ok(Self::Once(packed))
+    }
+}
+
+/// All weights, one after another.
+fn pack(parts: &[Tensor]) -> Result<Tensor> {
+    let flat = parts
+        .iter()
+        .map(Tensor::flatten_all)
+        .collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&flat, 0)
 }

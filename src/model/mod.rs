@@ -1,4 +1,4 @@
-//! The Audio Spectrogram Transformer: configuration, network, checkpoints, device.
+//! The Audio Spectrogram Transformer: configuration, network, kernels, projection head, checkpoints, device.
 //!
 //! A model lives in a directory as Hugging Face's `transformers` lays it out: `config.json`,
 //! `preprocessor_config.json` (read by [`crate::audio::FeatureConfig`]) and `model.safetensors`.
@@ -9,15 +9,18 @@ mod config;
 mod device;
 mod encoder;
 mod init;
+mod kernels;
+mod projection;
 
 use std::path::PathBuf;
 
-pub use ast::{Ast, AstOutput};
+pub use ast::{Ast, AstOutput, KeptPatches};
 pub use checkpoint::{CONFIG_FILE, ModelDir, WEIGHTS_FILE, canonical_name, published_name};
-pub use config::{AstConfig, Preset};
+pub use config::{AstConfig, Pooling, Preset};
 pub use device::{DeviceChoice, describe_device, select_device};
 pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
 pub use init::untrained_weights;
+pub use projection::{PROJECTION_DIM, PROJECTION_HIDDEN, ProjectionHead};
 
 /// What can go wrong between a model directory and an embedding.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,171 @@
+//! From windows to tokens: patches are cut out, projected and told where they come from.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{
+    blocks::height,
+    matrix::{Held, Matrix, MatrixMut, multiply},
+    storage::{slice, values},
+};
+
+/// Cuts `[windows, frames, mel_bins]` into `[windows, patches, size * size]`: for every mel
+/// position, every time position; within a patch every mel bin, every frame, as the kernel of a
+/// convolution lies. Windows are data: there is no backward pass.
+pub(super) struct Patches {
+    /// First mel bin of each row of patches.
+    pub(super) mel: Vec<usize>,
+    /// First frame of each column of patches.
+    pub(super) time: Vec<usize>,
+    /// Side of a patch.
+    pub(super) size: usize,
+}
+
+impl CustomOp1 for Patches {
+    fn name(&self) -> &'static str {
+        "patches"
+    }
+
+    fn cpu_fwd(&self, windows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (count, frames, bins) = layout.shape().dims3()?;
+        let windows = slice(windows, layout)?;
+        let size = self.size;
+        let end = |firsts: &[usize]| firsts.iter().max().map_or(0, |first| first + size);
+        if end(&self.mel) > bins || end(&self.time) > frames {
+            bail!("a window of {frames} frames and {bins} mel bins does not hold all patches");
+        }
+        let row_len = self.time.len() * size * size;
+        let mut out = vec![0.0; count * self.mel.len() * row_len];
+        out.par_chunks_mut(row_len.max(1))
+            .enumerate()
+            .for_each(|(number, row)| {
+                let window = &windows[number / self.mel.len() * frames * bins..];
+                let mel = self.mel[number % self.mel.len()];
+                for (patch, time) in row.chunks_exact_mut(size * size).zip(&self.time) {
+                    for (frame, values) in window[time * bins..]
+                        .chunks_exact(bins)
+                        .take(size)
+                        .enumerate()
+                    {
+                        for (bin, value) in values[mel..][..size].iter().enumerate() {
+                            patch[bin * size + frame] = *value;
+                        }
+                    }
+                }
+            });
+        Ok((
+            CpuStorage::F32(out),
+            (count, self.mel.len() * self.time.len(), size * size).into(),
+        ))
+    }
+}
+
+/// Projects patches `[windows, patches, inputs]` by a weight `[hidden, inputs]` and adds a table
+/// `[extra + patches, hidden]`, whose first `extra` rows become tokens of their own:
+/// `[windows, extra + patches, hidden]`.
+pub(super) struct Embed;
+
+impl CustomOp3 for Embed {
+    fn name(&self) -> &'static str {
+        "embed"
+    }
+
+    fn cpu_fwd(
+        &self,
+        patches: &CpuStorage,
+        patches_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        table: &CpuStorage,
+        table_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (windows, count, inputs) = patches_layout.shape().dims3()?;
+        let (hidden, columns) = weight_layout.shape().dims2()?;
+        let (tokens, width) = table_layout.shape().dims2()?;
+        if columns != inputs || width != hidden || tokens < count || count == 0 {
+            bail!("patches, projection and table do not fit each other");
+        }
+        let patches = slice(patches, patches_layout)?;
+        let weight = slice(weight, weight_layout)?;
+        let (extra, table) = slice(table, table_layout)?.split_at((tokens - count) * hidden);
+        let mut out = vec![0.0; windows * tokens * hidden];
+        let block = height(count);
+        out.par_chunks_mut(tokens * hidden)
+            .zip(patches.par_chunks(count * inputs))
+            .for_each(|(out, patches)| {
+                let (first, out) = out.split_at_mut(extra.len());
+                first.copy_from_slice(extra);
+                out.copy_from_slice(table);
+                out.par_chunks_mut(block * hidden)
+                    .zip(patches.par_chunks(block * inputs))
+                    .for_each(|(out, patches)| {
+                        multiply(
+                            &mut MatrixMut::new(out, hidden),
+                            Held::Kept,
+                            Matrix::new(patches, inputs),
+                            Matrix::new(weight, inputs).t(),
+                        );
+                    });
+            });
+        Ok((CpuStorage::F32(out), (windows, tokens, hidden).into()))
+    }
+
+    fn bwd(
+        &self,
+        patches: &Tensor,
+        weight: &Tensor,
+        table: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (_, count, inputs) = patches.dims3()?;
+        let (tokens, hidden) = table.dims2()?;
+        let (patch_values, gradient) = (values(patches)?, values(&gradient)?);
+        let extra = (tokens - count) * hidden;
+
+        let mut table_gradient = vec![0.0; tokens * hidden];
+        table_gradient
+            .par_chunks_mut(hidden)
+            .enumerate()
+            .for_each(|(token, sum)| {
+                for gradient in gradient.chunks_exact(tokens * hidden) {
+                    for (sum, value) in sum.iter_mut().zip(&gradient[token * hidden..]) {
+                        *sum += value;
+                    }
+                }
+            });
+
+        // The rows of one window's patches lie next to each other, those of two windows do not.
+        let mut weight_gradient = vec![0.0; hidden * inputs];
+        let blocks = height(hidden);
+        MatrixMut::new(&mut weight_gradient, inputs)
+            .split_rows(blocks)
+            .into_iter()
+            .zip((0..hidden).step_by(blocks))
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .for_each(|(mut block, first)| {
+                let mut held = Held::Replaced;
+                for (gradient, patches) in gradient
+                    .chunks_exact(tokens * hidden)
+                    .zip(patch_values.chunks_exact(count * inputs))
+                {
+                    let gradient =
+                        Matrix::new(&gradient[extra..], hidden).columns(first, block.rows());
+                    multiply(&mut block, held, gradient.t(), Matrix::new(patches, inputs));
+                    held = Held::Kept;
+                }
+            });
+        let device = weight.device();
+        // Patches are cut from data. If they were not, their gradient would be missed here.
+        if patches.track_op() {
+            bail!("there is no gradient with respect to patches");
+        }
+        Ok((
+            None,
+            Some(Tensor::from_vec(weight_gradient, weight.shape(), device)?),
+            Some(Tensor::from_vec(table_gradient, table.shape(), device)?),
+        ))
+    }
+}

@@ -1,0 +1,150 @@
+//! The MLP half of a transformer block, `x + fc2(gelu(fc1(norm(x))))`.
+
+use rayon::prelude::*;
+
+use super::{
+    blocks::{Partials, WeightGradient, height, weight_gradients},
+    layer::{Layer, StackShape},
+    matrix::Held,
+    norm::Standard,
+    rows,
+};
+
+/// What the backward pass needs of the forward pass.
+pub(super) struct Kept {
+    standard: Standard,
+    /// `[rows, intermediate]`: what goes into the GELU.
+    wide: Vec<f32>,
+}
+
+impl Kept {
+    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+        Self {
+            standard: Standard::new(rows, shape.hidden),
+            wide: vec![0.0; rows * shape.intermediate],
+        }
+    }
+}
+
+/// Computes the half in place on `x`, `[rows, hidden]`.
+pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, x: &mut [f32]) {
+    let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let block = height(x.len() / hidden);
+    x.par_chunks_mut(block * hidden).for_each_init(
+        || {
+            (
+                Standard::new(block, hidden),
+                vec![0.0; block * hidden],
+                vec![0.0; block * wide],
+            )
+        },
+        |(standard, normed, activations), x| {
+            let normed = &mut normed[..x.len()];
+            let activations = &mut activations[..x.len() / hidden * wide];
+            standard
+                .front(x.len() / hidden)
+                .norm(x, shape.epsilon, &layer.norm_after, normed);
+            layer.fc1.apply(normed, hidden, activations, Held::Replaced);
+            rows::gelu(activations);
+            layer.fc2.apply(activations, wide, x, Held::Kept);
+        },
+    );
+}
+
+/// [`forward`] that keeps what [`backward`] needs.
+pub(super) fn forward_kept(
+    shape: &StackShape,
+    layer: &Layer<&[f32]>,
+    x: &mut [f32],
+    kept: &mut Kept,
+) {
+    let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let block = height(x.len() / hidden);
+    x.par_chunks_mut(block * hidden)
+        .zip(kept.standard.blocks(block))
+        .zip(kept.wide.par_chunks_mut(block * wide))
+        .for_each_init(
+            || (vec![0.0; block * hidden], vec![0.0; block * wide]),
+            |(normed, activations), ((x, mut standard), kept)| {
+                let normed = &mut normed[..x.len()];
+                let activations = &mut activations[..kept.len()];
+                standard.norm(x, shape.epsilon, &layer.norm_after, normed);
+                layer.fc1.apply(normed, hidden, kept, Held::Replaced);
+                activations.copy_from_slice(kept);
+                rows::gelu(activations);
+                layer.fc2.apply(activations, wide, x, Held::Kept);
+            },
+        );
+}
+
+/// Buffer of the backward pass, used by one layer after another.
+pub(super) struct Scratch {
+    wide: Vec<f32>,
+}
+
+impl Scratch {
+    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+        Self {
+            wide: vec![0.0; rows * shape.intermediate],
+        }
+    }
+}
+
+/// Turns `gradient`, that of the half's output, into that of its input, and writes those of its weights.
+pub(super) fn backward(
+    shape: &StackShape,
+    layer: &Layer<&[f32]>,
+    mut kept: Kept,
+    scratch: &mut Scratch,
+    gradient: &mut [f32],
+    weights: &mut Layer<&mut [f32]>,
+) {
+    let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let count = gradient.len() / hidden;
+    let block = height(count);
+
+    // The GELU's output takes the place of its input.
+    let mut biases = Partials::new(count, hidden + wide);
+    gradient
+        .par_chunks(block * hidden)
+        .zip(kept.wide.par_chunks_mut(block * wide))
+        .zip(scratch.wide.par_chunks_mut(block * wide))
+        .zip(biases.blocks())
+        .for_each(|(((gradient, activations), wide_gradient), sums)| {
+            let (fc2, fc1) = sums.split_at_mut(hidden);
+            rows::add_columns(gradient, fc2);
+            layer.fc2.apply_transposed(gradient, wide, wide_gradient);
+            rows::gelu_gradient(activations, wide_gradient);
+            rows::add_columns(wide_gradient, fc1);
+        });
+    let biases = biases.total();
+    let (fc2, fc1) = biases.split_at(hidden);
+    weights.fc2.bias.copy_from_slice(fc2);
+    weights.fc1.bias.copy_from_slice(fc1);
+    weight_gradients([WeightGradient::of(
+        weights.fc2.weight,
+        (gradient, hidden),
+        (&kept.wide, wide),
+    )]);
+
+    let mut norm = Partials::new(count, 2 * hidden);
+    gradient
+        .par_chunks_mut(block * hidden)
+        .zip(scratch.wide.par_chunks(block * wide))
+        .zip(kept.standard.blocks(block))
+        .zip(norm.blocks())
+        .for_each_init(
+            || vec![0.0; block * hidden],
+            |normed, (((gradient, wide_gradient), mut standard), norm)| {
+                let normed = &mut normed[..gradient.len()];
+                layer.fc1.apply_transposed(wide_gradient, hidden, normed);
+                standard.norm_gradient(&layer.norm_after, normed, gradient, norm);
+            },
+        );
+    weights.norm_after.set(&norm.total());
+    weight_gradients([WeightGradient::of(
+        weights.fc1.weight,
+        (&scratch.wide, wide),
+        (kept.standard.normed(), hidden),
+    )]);
+}

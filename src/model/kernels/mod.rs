@@ -1,0 +1,120 @@
+//! The encoder's arithmetic on a CPU, with its gradients.
+//!
+//! candle's own operations each allocate their result, and its backward pass allocates and adds
+//! once more for each; its fused softmax and layer norm have no backward pass and cut the gradient
+//! without a word. The operations here compute what the encoder does a good part at a time, in
+//! f32, for serving and for training alike. Each has a twin in [`plain`], made of candle's
+//! differentiable operations: the one that other devices and types run, and the one that tests
+//! compare with.
+
+mod attention;
+mod blocks;
+mod embed;
+mod layer;
+mod linear;
+mod matrix;
+mod mlp;
+mod norm;
+pub(in crate::model) mod plain;
+mod pool;
+mod rows;
+mod simd;
+mod stack;
+mod storage;
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor};
+
+pub(in crate::model) use layer::StackShape;
+pub(in crate::model) use storage::fits;
+
+/// `x weight^T + bias` for `x` `[.., inputs]`, weight `[outputs, inputs]` and bias `[outputs]`.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub(in crate::model) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if fits(x) {
+        x.contiguous()?.apply_op3(weight, bias, linear::Linear)
+    } else {
+        plain::linear(x, weight, Some(bias))
+    }
+}
+
+/// Layer norm over the last dimension, with weight and bias of that size.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub(in crate::model) fn layer_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f32,
+) -> Result<Tensor> {
+    if fits(x) {
+        x.apply_op3(weight, bias, norm::LayerNorm { epsilon })
+    } else {
+        plain::layer_norm(x, weight, bias, epsilon)
+    }
+}
+
+/// Mean over the tokens in a range: `[windows, tokens, hidden]` to `[windows, hidden]`.
+///
+/// # Errors
+///
+/// When there are no such tokens.
+pub(in crate::model) fn mean_tokens(x: &Tensor, tokens: Range<usize>) -> Result<Tensor> {
+    if fits(x) {
+        x.apply_op1(pool::MeanTokens { tokens })
+    } else {
+        x.narrow(1, tokens.start, tokens.len())?.mean(1)
+    }
+}
+
+/// Cuts square patches out of `[windows, frames, mel_bins]`: `[windows, patches, size * size]`,
+/// for every first mel bin in `mel`, every first frame in `time`.
+///
+/// # Errors
+///
+/// When a patch lies outside.
+pub(in crate::model) fn patches(
+    windows: &Tensor,
+    mel: Vec<usize>,
+    time: Vec<usize>,
+    size: usize,
+) -> Result<Tensor> {
+    if fits(windows) {
+        windows
+            .contiguous()?
+            .apply_op1(embed::Patches { mel, time, size })
+    } else {
+        plain::patches(windows, &mel, &time, size)
+    }
+}
+
+/// Projects patches by `[hidden, inputs]` and adds `table`, whose rows beyond the patches become
+/// the first tokens: `[windows, patches, inputs]` to `[windows, table rows, hidden]`.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub(in crate::model) fn embed(patches: &Tensor, weight: &Tensor, table: &Tensor) -> Result<Tensor> {
+    if fits(patches) {
+        patches.apply_op3(weight, table, embed::Embed)
+    } else {
+        plain::embed(patches, weight, table)
+    }
+}
+
+/// Runs tokens `[windows, tokens, hidden]` through a stack of blocks whose weights are packed in
+/// the order of `LayerWeights::in_order`. CPU and f32 only, see [`fits`].
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub(in crate::model) fn stack(x: &Tensor, packed: &Tensor, shape: StackShape) -> Result<Tensor> {
+    let differentiable = x.track_op() || packed.track_op();
+    x.apply_op2(packed, stack::Stack::new(shape, differentiable))
+}

@@ -1,0 +1,272 @@
+//! What is computed row by row: norms, softmax, GELU, sums of columns, and their gradients.
+//!
+//! Each function takes a block of rows and runs on the calling thread. Slices hold whole rows;
+//! where one is documented as `[rows]` it has a value a row.
+
+use super::simd::{LANES, dispatch, exp, fold, largest, mul_add, normal, sum, sum_pairs};
+
+/// `1 / sqrt(2 pi)`, the factor of the normal density.
+const DENSITY: f32 = 0.398_942_3;
+
+/// Every row of `rows` becomes `row`.
+pub(super) fn fill(rows: &mut [f32], row: &[f32]) {
+    for target in rows.chunks_exact_mut(row.len().max(1)) {
+        target.copy_from_slice(row);
+    }
+}
+
+/// Adds `row` to every row of `rows`.
+pub(super) fn add(rows: &mut [f32], row: &[f32]) {
+    for target in rows.chunks_exact_mut(row.len().max(1)) {
+        for (value, addend) in target.iter_mut().zip(row) {
+            *value += addend;
+        }
+    }
+}
+
+/// Adds every row of `rows` to `total`.
+pub(super) fn add_columns(rows: &[f32], total: &mut [f32]) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(rows: &[f32], total: &mut [f32]) {
+        for row in rows.chunks_exact(total.len().max(1)) {
+            for (sum, value) in total.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+    dispatch!(kernel(rows, total));
+}
+
+/// Rows to mean 0 and variance 1: `out = (x - mean) / sqrt(variance + epsilon)`, the first half of
+/// a layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450). `inverse`, `[rows]`, gets what each row
+/// was multiplied with.
+pub(super) fn standardise(x: &[f32], out: &mut [f32], inverse: &mut [f32], epsilon: f32) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(x: &[f32], out: &mut [f32], inverse: &mut [f32], epsilon: f32) {
+        let columns = x.len() / inverse.len().max(1);
+        for ((x, out), inverse) in x
+            .chunks_exact(columns.max(1))
+            .zip(out.chunks_exact_mut(columns.max(1)))
+            .zip(inverse)
+        {
+            let mean = sum(x, |value| value) / columns as f32;
+            let variance = sum(x, |value| (value - mean) * (value - mean)) / columns as f32;
+            *inverse = 1.0 / (variance + epsilon).sqrt();
+            for (out, value) in out.iter_mut().zip(x) {
+                *out = (value - mean) * *inverse;
+            }
+        }
+    }
+    dispatch!(kernel(x, out, inverse, epsilon));
+}
+
+/// `out = x * weight + bias`, the second half of a layer norm.
+pub(super) fn scale_and_shift(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
+    let columns = weight.len().max(1);
+    for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(columns)) {
+        for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+            *out = x * weight + bias;
+        }
+    }
+}
+
+/// [`scale_and_shift`] where `x` becomes its result.
+pub(super) fn scale_and_shift_in_place(x: &mut [f32], weight: &[f32], bias: &[f32]) {
+    for x in x.chunks_exact_mut(weight.len().max(1)) {
+        for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+            *x = *x * weight + bias;
+        }
+    }
+}
+
+/// Gradient of a layer norm. `standard` and `inverse` are what [`standardise`] gave, `gradient` is
+/// that of the output; the input's gradient is added to `input`, those of weight and bias are
+/// added to `weight_sum` and `bias_sum`.
+pub(super) fn layer_norm_gradient(
+    standard: &[f32],
+    inverse: &[f32],
+    weight: &[f32],
+    gradient: &[f32],
+    input: &mut [f32],
+    weight_sum: &mut [f32],
+    bias_sum: &mut [f32],
+) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(
+        standard: &[f32],
+        inverse: &[f32],
+        weight: &[f32],
+        gradient: &[f32],
+        input: &mut [f32],
+        weight_sum: &mut [f32],
+        bias_sum: &mut [f32],
+    ) {
+        let columns = weight.len();
+        let mut scaled = vec![0.0; columns];
+        for (((standard, inverse), gradient), input) in standard
+            .chunks_exact(columns)
+            .zip(inverse)
+            .zip(gradient.chunks_exact(columns))
+            .zip(input.chunks_exact_mut(columns))
+        {
+            for ((scaled, gradient), weight) in scaled.iter_mut().zip(gradient).zip(weight) {
+                *scaled = gradient * weight;
+            }
+            let mean = sum(&scaled, |value| value) / columns as f32;
+            let along = sum_pairs(&scaled, standard, |a, b| a * b) / columns as f32;
+            for ((input, scaled), standard) in input.iter_mut().zip(&scaled).zip(standard) {
+                *input += inverse * (scaled - mean - standard * along);
+            }
+            for ((total, gradient), standard) in weight_sum.iter_mut().zip(gradient).zip(standard) {
+                *total += gradient * standard;
+            }
+            for (total, gradient) in bias_sum.iter_mut().zip(gradient) {
+                *total += gradient;
+            }
+        }
+    }
+    dispatch!(kernel(
+        standard, inverse, weight, gradient, input, weight_sum, bias_sum
+    ));
+}
+
+/// Rows of scores `s` become `e^(scale (s - max))`. `log_sums`, `[rows]`, gets the logarithm of
+/// each row's sum of `e^(scale s)`, and `inverse_sums`, `[rows]`, the factor that makes the row
+/// sum to 1.
+pub(super) fn exponentials(
+    scores: &mut [f32],
+    scale: f32,
+    log_sums: &mut [f32],
+    inverse_sums: &mut [f32],
+) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(
+        scores: &mut [f32],
+        scale: f32,
+        log_sums: &mut [f32],
+        inverse_sums: &mut [f32],
+    ) {
+        let columns = scores.len() / log_sums.len().max(1);
+        for ((row, log_sum), inverse_sum) in scores
+            .chunks_exact_mut(columns.max(1))
+            .zip(log_sums)
+            .zip(inverse_sums)
+        {
+            let most = largest(row) * scale;
+            let (chunks, tail) = row.as_chunks_mut::<LANES>();
+            let mut sums = [0.0; LANES];
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    chunk[lane] = exp::<FMA>(mul_add::<FMA>(chunk[lane], scale, -most));
+                    sums[lane] += chunk[lane];
+                }
+            }
+            let mut total = 0.0;
+            for value in tail {
+                *value = exp::<FMA>(mul_add::<FMA>(*value, scale, -most));
+                total += *value;
+            }
+            total += fold(sums);
+            *log_sum = most + total.ln();
+            *inverse_sum = 1.0 / total;
+        }
+    }
+    dispatch!(kernel(scores, scale, log_sums, inverse_sums));
+}
+
+/// Gradient of a softmax. `scores` are those before it and become its result `p`; `gradient` is
+/// that of `p` and becomes that of the scores, `scale p (gradient - along)`, where `along`,
+/// `[rows]`, is the sum of `p gradient` over a row. `log_sums` is what [`exponentials`] gave.
+pub(super) fn softmax_gradient(
+    scores: &mut [f32],
+    gradient: &mut [f32],
+    scale: f32,
+    log_sums: &[f32],
+    along: &[f32],
+) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(
+        scores: &mut [f32],
+        gradient: &mut [f32],
+        scale: f32,
+        log_sums: &[f32],
+        along: &[f32],
+    ) {
+        let columns = scores.len() / log_sums.len().max(1);
+        for (((scores, gradient), log_sum), along) in scores
+            .chunks_exact_mut(columns.max(1))
+            .zip(gradient.chunks_exact_mut(columns.max(1)))
+            .zip(log_sums)
+            .zip(along)
+        {
+            for (score, gradient) in scores.iter_mut().zip(gradient) {
+                let p = exp::<FMA>(mul_add::<FMA>(*score, scale, -log_sum));
+                *score = p;
+                *gradient = scale * p * (*gradient - along);
+            }
+        }
+    }
+    dispatch!(kernel(scores, gradient, scale, log_sums, along));
+}
+
+/// Inner product of two rows.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+        sum_pairs(a, b, |a, b| a * b)
+    }
+    dispatch!(kernel(a, b))
+}
+
+/// `x` becomes `x P(X <= x)` for a standard normal `X`: the exact GELU (Hendrycks, Gimpel 2016,
+/// arXiv:1606.08415).
+pub(super) fn gelu(values: &mut [f32]) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(values: &mut [f32]) {
+        for value in values {
+            *value *= normal::<FMA>(*value).0;
+        }
+    }
+    dispatch!(kernel(values));
+}
+
+/// `x`, the input of a GELU, becomes its output; `gradient`, that of the output, becomes that of
+/// the input.
+pub(super) fn gelu_gradient(x: &mut [f32], gradient: &mut [f32]) {
+    #[inline(always)]
+    fn kernel<const FMA: bool>(x: &mut [f32], gradient: &mut [f32]) {
+        for (x, gradient) in x.iter_mut().zip(gradient) {
+            let (cumulative, bell) = normal::<FMA>(*x);
+            *gradient *= mul_add::<FMA>(*x * DENSITY, bell, cumulative);
+            *x *= cumulative;
+        }
+    }
+    dispatch!(kernel(x, gradient));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_a_number_is_not_swallowed() {
+        let mut scores = [0.0, f32::NAN, 1.0];
+        exponentials(&mut scores, 1.0, &mut [0.0], &mut [0.0]);
+        assert!(scores[1].is_nan());
+        let mut values = [f32::NAN];
+        gelu(&mut values);
+        assert!(values[0].is_nan());
+        let mut out = [0.0; 2];
+        standardise(&[1.0, f32::NAN], &mut out, &mut [0.0], 1e-12);
+        assert!(out.iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn rows_of_no_values_are_no_rows() {
+        fill(&mut [], &[]);
+        add(&mut [], &[]);
+        add_columns(&[], &mut []);
+        standardise(&[], &mut [], &mut [], 1e-12);
+        exponentials(&mut [], 1.0, &mut [], &mut []);
+    }
+}
