@@ -3,7 +3,9 @@
 
 mod api;
 mod audio;
+mod augment;
 mod catalog;
+mod dataset;
 mod docs;
 mod evaluate;
 mod fingerprint;

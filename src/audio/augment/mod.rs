@@ -28,8 +28,6 @@ mod noise;
 mod settings;
 mod stretch;
 
-use std::borrow::Cow;
-
 pub use settings::{AugmentSettings, Chance, Choice, SettingFault, SettingFaults};
 
 use super::{SAMPLE_RATE, resample, scrub};
@@ -117,14 +115,11 @@ impl AugmentPlan {
     #[must_use]
     pub fn apply(&self, clip: &[f32], output_len: usize) -> Vec<f32> {
         let needed = self.input_len(output_len);
-        let mut clip = Cow::from(&clip[..needed.min(clip.len())]);
-        if clip.len() < needed {
-            clip.to_mut().resize(needed, 0.0);
+        let mut clip: Vec<f32> = clip.iter().take(needed).copied().map(scrub).collect();
+        clip.resize(needed, 0.0);
+        if let Some(retiming) = self.retiming() {
+            clip = retiming.apply(&clip, output_len);
         }
-        let mut clip = match self.retiming() {
-            Some(retiming) => retiming.apply(&clip, output_len),
-            None => clip.into_owned(),
-        };
         if let Some(hertz) = self.high_pass {
             biquad::high_pass(&mut clip, hertz);
         }

@@ -5,17 +5,25 @@
 //! follows from the tempo; within [`TOLERANCE`] of there, that place is taken whose samples are most
 //! like those that would have followed the frame before, so that the cross-fade between the two adds up
 //! instead of cancelling.
+//!
+//! A tone with its overtones keeps its pitch to a few cents. Where several tones have no common period, no
+//! place suits them all, and the pitch of each wanders: by 7 cents on average for four pure tones, by 18
+//! or less for nine in ten, most for the lowest. A spectrogram's frames of 25 ms do not resolve that.
 
 use std::sync::Arc;
 
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex, num_complex::Complex};
 
-/// Samples from one frame of the result to the next, and of a cross-fade: 32 ms. Music wants longer
-/// frames than speech: they have to hold periods of its lowest notes.
-const HOP: usize = 512;
-/// How far a frame may come from beside its place, in samples: 16 ms, so that a period of 31 Hz, the
-/// lowest tone of music, is within reach.
-const TOLERANCE: usize = 256;
+/// Samples from one frame of the result to the next, and of a cross-fade: 20 ms.
+///
+/// This and [`TOLERANCE`] are what came closest to the original's log-mel energies, frame by frame, over
+/// 24 pieces of music at 0.8 to 1.2 of their tempo: 0.45 on average, with 12 ms to 32 ms hardly worse.
+const HOP: usize = 320;
+/// How far a frame may come from beside its place, in samples: 6 ms, half a period of 83 Hz.
+///
+/// The search likes to go on as before, and does so up to the tolerance: with 16 ms music lags or leads by
+/// 10 ms on average, and the distance is 0.65.
+const TOLERANCE: usize = 96;
 /// Samples that a search looks at; the transform's size.
 const SEARCH: usize = HOP + 2 * TOLERANCE;
 

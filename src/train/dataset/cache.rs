@@ -7,44 +7,50 @@ use std::{
 };
 
 use crate::{
-    audio::{AudioError, Decoder, Excerpt, MAX_SAMPLE},
+    audio::{AudioError, Decoder, Excerpt},
     track::TrackId,
 };
 
-/// What the largest sample becomes.
-const SCALE: f32 = 32_768.0 / MAX_SAMPLE;
-
 /// A decoded clip (mono, 16 kHz) in 16 bits a sample: twice the tracks in the same memory.
 ///
-/// The step is 6e-5 of full scale. The noise that this adds, at -95 dB, lies at the floor that the
-/// filterbank puts under its energies, and far below any noise that augmentation adds.
+/// Its loudest sample has the largest number. The noise that the rounding adds lies 101 dB below that, at
+/// the floor that the filterbank puts under its energies: on music it changes normalised log-mel values
+/// by 0.001 on average, and augmentation adds noise at 40 dB or less.
 #[derive(Clone, Debug)]
-pub(super) struct Clip(Arc<[i16]>);
+pub(super) struct Clip {
+    packed: Arc<[i16]>,
+    /// Between one number and the next.
+    step: f32,
+}
 
 impl Clip {
     fn of(samples: &[f32]) -> Self {
-        // The cast saturates: the largest sample itself has no 16-bit number.
-        let packed = samples.iter().map(|sample| (sample * SCALE).round() as i16);
-        Self(packed.collect())
+        let peak = samples.iter().fold(0.0f32, |peak, s| peak.max(s.abs()));
+        let step = peak.max(f32::MIN_POSITIVE) / f32::from(i16::MAX);
+        let packed = samples.iter().map(|sample| (sample / step).round() as i16);
+        Self {
+            packed: packed.collect(),
+            step,
+        }
     }
 
     /// Samples of the clip.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.packed.len()
     }
 
     /// The samples from `start` on, at most `len` of them.
     pub(super) fn samples(&self, start: usize, len: usize) -> Vec<f32> {
-        let end = start.saturating_add(len).min(self.0.len());
-        let packed = &self.0[start.min(end)..end];
+        let end = start.saturating_add(len).min(self.len());
+        let packed = &self.packed[start.min(end)..end];
         packed
             .iter()
-            .map(|&sample| f32::from(sample) / SCALE)
+            .map(|&number| f32::from(number) * self.step)
             .collect()
     }
 
     fn bytes(&self) -> u64 {
-        size_of_val::<[i16]>(&self.0) as u64
+        size_of_val::<[i16]>(&self.packed) as u64
     }
 }
 
@@ -174,16 +180,20 @@ mod tests {
 
     #[test]
     fn samples_come_back_within_half_a_step() {
-        let samples: Vec<f32> = (0..4_001).map(|i| (i - 2_000) as f32 / 1_000.0).collect();
-        let clip = Clip::of(&samples);
-        for (before, after) in samples.iter().zip(clip.samples(0, 9_999)) {
-            let allowed = if *before < 2.0 { 0.5 } else { 1.0 };
-            assert!(
-                (before - after).abs() * SCALE <= allowed,
-                "{before} {after}"
-            );
+        for peak in [2.0f32, 0.7, 1e-3] {
+            let samples: Vec<f32> = (-2_000..=2_000)
+                .map(|i| i as f32 / 2_000.0 * peak)
+                .collect();
+            let clip = Clip::of(&samples);
+            for (before, after) in samples.iter().zip(clip.samples(0, 9_999)) {
+                assert!(
+                    (before - after).abs() <= 0.51 * peak / 32_767.0,
+                    "{before} {after}"
+                );
+            }
+            assert_eq!(clip.samples(4_000, 5).len(), 1);
+            assert!(clip.samples(5_000, 5).is_empty());
         }
-        assert_eq!(clip.samples(4_000, 5).len(), 1);
-        assert!(clip.samples(5_000, 5).is_empty());
+        assert_eq!(Clip::of(&[0.0; 3]).samples(0, 3), [0.0; 3]);
     }
 }
