@@ -1,5 +1,6 @@
 //! Settings: compiled-in defaults, then a file, then the environment, then flags.
 
+mod keys;
 mod layers;
 mod secret;
 
@@ -10,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use keys::{AdminKeys, hexadecimal};
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 
@@ -31,6 +33,7 @@ pub struct Settings {
     pub audio: Audio,
     pub search: Search,
     pub ingest: Ingest,
+    pub jobs: Jobs,
 }
 
 macro_rules! section {
@@ -61,6 +64,7 @@ section! {
     Server {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
         access_token: Secret = Secret::default(),
+        admin_key_sha256: AdminKeys = AdminKeys::default(),
         max_body_mib: u64 = 64,
         request_seconds: u64 = 30,
         max_decodes: usize = 0,
@@ -160,6 +164,14 @@ section! {
     }
 }
 
+section! {
+    /// Jobs.
+    Jobs {
+        lease_seconds: u64 = 30,
+        max_attempts: u32 = 5,
+    }
+}
+
 /// What each setting is for, in the order of the README's table.
 pub const HELP: &[(&str, &str)] = &[
     (
@@ -169,7 +181,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("server.listen", "address and port to listen on"),
     (
         "server.access_token",
-        "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters",
+        "if set, every call under /v1 but /v1/admin needs `Authorization: Bearer` with it; at least 16 characters",
+    ),
+    (
+        "server.admin_key_sha256",
+        "SHA-256 of the key for /v1/admin, or several with commas; `songkin-server admin-key` makes one; empty closes /v1/admin",
     ),
     ("server.max_body_mib", "largest upload, MiB"),
     (
@@ -242,6 +258,14 @@ pub const HELP: &[(&str, &str)] = &[
     (
         "ingest.keep_generations",
         "generations kept on disk, the active one included",
+    ),
+    (
+        "jobs.lease_seconds",
+        "time after which a worker that is not heard of loses its job to another, seconds",
+    ),
+    (
+        "jobs.max_attempts",
+        "how often a job is begun before it is given up",
     ),
 ];
 
@@ -341,6 +365,16 @@ impl Settings {
             self.ingest.keep_generations >= 1,
             "ingest.keep_generations",
             "has to be at least 1",
+        );
+        check(
+            (1..=3600).contains(&self.jobs.lease_seconds),
+            "jobs.lease_seconds",
+            "has to be in 1..=3600",
+        );
+        check(
+            (1..=100).contains(&self.jobs.max_attempts),
+            "jobs.max_attempts",
+            "has to be in 1..=100",
         );
         faults
     }
