@@ -33,7 +33,7 @@ pub struct Settings {
     pub audio: Audio,
     pub search: Search,
     pub ingest: Ingest,
-    pub jobs: Jobs,
+    pub worker: Worker,
 }
 
 macro_rules! section {
@@ -165,10 +165,10 @@ section! {
 }
 
 section! {
-    /// Jobs.
-    Jobs {
-        lease_seconds: u64 = 30,
-        max_attempts: u32 = 5,
+    /// A worker at the job table.
+    Worker {
+        lease_seconds: f64 = 30.0,
+        checkpoint_seconds: f64 = 30.0,
     }
 }
 
@@ -260,12 +260,12 @@ pub const HELP: &[(&str, &str)] = &[
         "generations kept on disk, the active one included",
     ),
     (
-        "jobs.lease_seconds",
-        "time after which a worker that is not heard of loses its job to another, seconds",
+        "worker.lease_seconds",
+        "after this time without a word from its worker a job goes to another one, seconds",
     ),
     (
-        "jobs.max_attempts",
-        "how often a job is begun before it is given up",
+        "worker.checkpoint_seconds",
+        "how often a training writes its state to disk, seconds",
     ),
 ];
 
@@ -366,15 +366,17 @@ impl Settings {
             "ingest.keep_generations",
             "has to be at least 1",
         );
+        let lease = self.worker.lease_seconds;
         check(
-            (1..=3600).contains(&self.jobs.lease_seconds),
-            "jobs.lease_seconds",
+            (1.0..=3600.0).contains(&lease),
+            "worker.lease_seconds",
             "has to be in 1..=3600",
         );
+        let checkpoint = self.worker.checkpoint_seconds;
         check(
-            (1..=100).contains(&self.jobs.max_attempts),
-            "jobs.max_attempts",
-            "has to be in 1..=100",
+            (0.0..=86_400.0).contains(&checkpoint),
+            "worker.checkpoint_seconds",
+            "has to be in 0..=86400",
         );
         faults
     }

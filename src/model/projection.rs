@@ -83,7 +83,10 @@ impl ProjectionHead {
     /// When the embeddings have another width, or the device fails.
     pub fn forward(&self, embeddings: &Tensor) -> Result<Tensor> {
         let [(first, first_bias), (second, second_bias)] = &self.layers;
-        let hidden = kernels::linear(embeddings, first, first_bias)?.relu()?;
+        let hidden = kernels::linear(embeddings, first, first_bias)?;
+        // candle's ReLU makes 0 of NaN, and a broken encoder would have a fine loss.
+        let positive = hidden.gt(0.0)?.to_dtype(hidden.dtype())?;
+        let hidden = (hidden * positive)?;
         kernels::linear(&hidden, second, second_bias)
     }
 }

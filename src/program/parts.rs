@@ -267,19 +267,40 @@ impl Parts {
     ///
     /// When another worker is at work there.
     pub fn lock(&self) -> anyhow::Result<File> {
+        self.try_lock()?.with_context(|| {
+            format!(
+                "another worker is at work in {}; wait for it or stop it",
+                self.settings.data.dir.display()
+            )
+        })
+    }
+
+    /// [`Parts::lock`], or none when another worker is at work there.
+    ///
+    /// # Errors
+    ///
+    /// When the lock cannot be made.
+    pub fn try_lock(&self) -> anyhow::Result<Option<File>> {
         let path = self.settings.data.dir.join("worker.lock");
         let file =
             File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                bail!(
-                    "another worker is at work in {}; wait for it or stop it",
-                    self.settings.data.dir.display()
-                )
-            }
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
         }
+    }
+
+    /// Where a generation's report lies, if it has one.
+    #[must_use]
+    pub fn report_dir(&self, generation: &str) -> PathBuf {
+        self.store.path(generation).join("report")
+    }
+
+    /// Where the state of a training run lies.
+    #[must_use]
+    pub fn training_dir(&self, run: &str) -> PathBuf {
+        self.settings.data.dir.join("training").join(run)
     }
 
     /// Where uploads are spooled.
@@ -316,6 +337,13 @@ pub(super) fn untrained(preset: Preset, seed: u64) -> anyhow::Result<(Arc<ModelD
         trained: false,
     };
     Ok((Arc::new(model), card))
+}
+
+/// A model's untrained twin: the same encoder and front end, weights from a seed.
+pub(super) fn untrained_like(model: &ModelDir, seed: u64) -> anyhow::Result<Arc<ModelDir>> {
+    let weights = untrained_weights(&model.config, seed)?;
+    let twin = ModelDir::new(model.config.clone(), model.features.clone(), weights)?;
+    Ok(Arc::new(twin))
 }
 
 /// Largest file that is looked at.

@@ -244,7 +244,7 @@ impl Loaded {
 }
 
 /// Completes when the process is asked to stop.
-async fn stop_signal() {
+pub(super) async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

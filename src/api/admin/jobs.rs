@@ -44,9 +44,8 @@ pub(crate) async fn create(
     let idempotency_key = idempotency_key(request.headers())?;
     let parameters = parameters(object(request.into_body()).await?)?;
     let new = NewJob {
-        parameters,
         idempotency_key,
-        max_attempts: app.settings.jobs.max_attempts,
+        ..NewJob::new(parameters)
     };
     let job = app.jobs.enqueue(&new).await?.job;
     let location = format!("/v1/admin/jobs/{}", job.id);

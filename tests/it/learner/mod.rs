@@ -1,6 +1,9 @@
 //! Training's core: gradients, loss, optimiser, health, learner.
 
 mod gradients;
+mod health;
+mod reference;
+mod steps;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,89 @@
+//! Training steps for `scripts/bench-step`, one line each on standard output.
+//!
+//! ```text
+//! cargo bench --bench step -- INPUT.safetensors
+//! ```
+//!
+//! The file holds an encoder's weights `encoder.*` and a head's `head.*`, both with the names of
+//! [`songkin::train::LearnerState`], and `windows`, `[2, tracks, frames, mel_bins]`. After a line
+//! `ready`, every line on standard input is answered by one step's loss, wall seconds, processor
+//! seconds and the process's peak memory in MiB.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{collections::BTreeMap, fs, io, time::Instant};
+
+use candle_core::{Device, Tensor};
+use songkin::{
+    model::Preset,
+    train::{AdamSettings, Learner, LearnerSettings, LearnerState, LossSettings, ViewBatch},
+};
+
+fn main() {
+    let Some(input) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) else {
+        println!("name the file that scripts/bench-step writes");
+        return;
+    };
+    let mut tensors: BTreeMap<String, Tensor> =
+        candle_core::safetensors::load(input, &Device::Cpu).unwrap().into_iter().collect();
+    let windows = tensors.remove("windows").unwrap();
+    for (name, weight) in tensors.clone() {
+        tensors.insert(format!("m.{name}"), weight.zeros_like().unwrap());
+        tensors.insert(format!("v.{name}"), weight.zeros_like().unwrap());
+    }
+    let settings = LearnerSettings {
+        loss: LossSettings {
+            temperature: 0.1,
+            decoupled: false,
+        },
+        optimiser: AdamSettings {
+            learning_rate: 1e-4,
+            ..AdamSettings::default()
+        },
+        ..LearnerSettings::default()
+    };
+    let state = LearnerState { step: 0, tensors };
+    let mut learner =
+        Learner::restore(&Preset::Small.config(), settings, &state, &Device::Cpu).unwrap();
+    drop(state);
+    let (views, tracks, frames, _) = windows.dims4().unwrap();
+    let window = |view, track| {
+        let window = windows.get(view).unwrap().get(track).unwrap();
+        window.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let batch = ViewBatch {
+        frames,
+        views: (0..views)
+            .map(|view| (0..tracks).map(|track| window(view, track)).collect())
+            .collect(),
+        artists: None,
+    };
+    println!("ready");
+    for line in io::stdin().lines() {
+        line.unwrap();
+        let (started, processor) = (Instant::now(), processor_seconds());
+        let loss = learner.step(&batch).unwrap().loss;
+        println!(
+            "{loss} {} {} {}",
+            started.elapsed().as_secs_f64(),
+            processor_seconds() - processor,
+            peak_mebibytes()
+        );
+    }
+}
+
+/// Processor time of all threads so far; 0 where the system has no `/proc`.
+fn processor_seconds() -> f64 {
+    // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second; the second field may hold spaces.
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks = after.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// Largest resident memory so far; 0 where the system has no `/proc`.
+fn peak_mebibytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) / 1024
+}
