@@ -1,5 +1,6 @@
 //! Settings: compiled-in defaults, then a file, then the environment, then flags.
 
+mod keys;
 mod layers;
 mod secret;
 
@@ -10,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use keys::{AdminKeys, hexadecimal};
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 
@@ -62,6 +64,7 @@ section! {
     Server {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
         access_token: Secret = Secret::default(),
+        admin_key_sha256: AdminKeys = AdminKeys::default(),
         max_body_mib: u64 = 64,
         request_seconds: u64 = 30,
         max_decodes: usize = 0,
@@ -178,7 +181,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("server.listen", "address and port to listen on"),
     (
         "server.access_token",
-        "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters",
+        "if set, every call under /v1 but /v1/admin needs `Authorization: Bearer` with it; at least 16 characters",
+    ),
+    (
+        "server.admin_key_sha256",
+        "SHA-256 of the key for /v1/admin, or several with commas; `songkin-server admin-key` makes one; empty closes /v1/admin",
     ),
     ("server.max_body_mib", "largest upload, MiB"),
     (

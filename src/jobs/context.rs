@@ -51,6 +51,13 @@ impl ContextEnds {
     }
 }
 
+/// Work that nobody supervises any more has to end.
+impl Drop for ContextEnds {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl JobContext {
     pub(super) fn new(job: JobId, attempt: u32, clock: Clock) -> (Self, ContextEnds) {
         let cancel = Arc::new(AtomicBool::new(false));
