@@ -203,7 +203,12 @@ impl Loaded {
                 return tracing::error!(error = %error, "cannot look for the active generation");
             }
         };
-        if self.id.as_ref() == Some(&active.id) || self.refused.as_ref() == Some(&active.id) {
+        if self.id.as_ref() == Some(&active.id) {
+            // Somebody went back: the refused one may have been mended before it comes again.
+            self.refused = None;
+            return;
+        }
+        if self.refused.as_ref() == Some(&active.id) {
             return;
         }
         let dir = parts.store.path(&active.id);

@@ -25,6 +25,9 @@ pub(super) const ACTIVE: &str = "active";
 /// What untrained weights are called in reports.
 pub(super) const UNTRAINED: &str = "untrained";
 
+/// What the model is called in the report of an evaluation.
+const EVALUATED: &str = "model";
+
 /// How much of a test track is heard, seconds: as much as the FMA's clips have.
 const TEST_SECONDS: f64 = 30.0;
 
@@ -40,8 +43,8 @@ pub(super) async fn evaluate(
             active.context("there is no active generation yet")?.id
         }
     };
-    let (model, card) = parts.model_of(&id)?;
-    let mut models = vec![(card.name, Arc::clone(&model))];
+    let (model, _) = parts.model_of(&id)?;
+    let mut models = vec![(EVALUATED.to_owned(), Arc::clone(&model))];
     let plain = untrained_like(&model, parts.settings.model.seed)?;
     if plain.extractor != model.extractor {
         models.push((UNTRAINED.to_owned(), plain));

@@ -38,6 +38,9 @@ const TRAINED: f64 = 0.8;
 const EVALUATED: f64 = 0.85;
 const ANALYSED: f64 = 0.97;
 
+/// What the new model is called in its report.
+const TRAINED_NAME: &str = "trained";
+
 /// Between two events that tell of a step.
 const STEP_EVENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,17 +91,24 @@ pub(super) async fn train(
         .await?
         .map(|active| active.id);
     let (report, verdict) = {
-        let mut models = vec![(card.name.clone(), Arc::clone(&model))];
+        let mut models = vec![(TRAINED_NAME.to_owned(), Arc::clone(&model))];
         let plain = untrained_like(&start, settings.learner.seed)?;
         models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
-        let mut rival = None;
+        // Without a generation to beat, the model has to beat what it started as.
+        let mut rival = UNTRAINED;
         if let Some(active) = &active {
-            let (serving, _) = parts.model_of(active)?;
-            if serving.extractor == plain.extractor {
-                rival = Some(UNTRAINED);
-            } else if serving.extractor != model.extractor {
-                models.push((ACTIVE.to_owned(), serving));
-                rival = Some(ACTIVE);
+            match parts.model_of(active) {
+                Ok((serving, _)) if serving.extractor == plain.extractor => {}
+                Ok((serving, _)) if serving.extractor == model.extractor => {}
+                Ok((serving, _)) => {
+                    models.push((ACTIVE.to_owned(), serving));
+                    rival = ACTIVE;
+                }
+                // What cannot be loaded cannot be served either, and need not be beaten.
+                Err(error) => {
+                    let text = format!("the active generation is not compared: {error:#}");
+                    context.event("notice", &json!({ "text": text }));
+                }
             }
         }
         let report = Measurement {
@@ -110,7 +120,7 @@ pub(super) async fn train(
         }
         .measure(&report_dir, context)
         .await?;
-        let verdict = gate(&report, &card.name, rival, &GateRules::default());
+        let verdict = gate(&report, TRAINED_NAME, Some(rival), &GateRules::default());
         (report, verdict)
     };
     context.event("gate", &verdict);

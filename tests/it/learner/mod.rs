@@ -3,6 +3,7 @@
 mod gradients;
 mod health;
 mod reference;
+mod runs;
 mod steps;
 
 use std::collections::BTreeMap;
