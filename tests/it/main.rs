@@ -9,5 +9,6 @@ mod fingerprint;
 mod floors;
 mod index;
 mod ingest;
+mod learner;
 mod model;
 mod support;
