@@ -26,13 +26,15 @@ pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 fn brings(request: &Request, wanted: &str) -> bool {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let Some((scheme, token)) = given.and_then(|value| value.split_once(' ')) else {
-        return false;
-    };
     // Comparing hashes tells nothing of how much of the token was right by the time it takes.
-    scheme.eq_ignore_ascii_case("bearer") && Sha256::digest(token.trim()) == Sha256::digest(wanted)
+    bearer(request).is_some_and(|token| Sha256::digest(token) == Sha256::digest(wanted))
+}
+
+/// What stands behind `Authorization: Bearer`.
+pub(super) fn bearer(request: &Request) -> Option<&str> {
+    let given = request.headers().get(header::AUTHORIZATION)?;
+    let (scheme, token) = given.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }

@@ -1,6 +1,7 @@
 //! HTTP: the only floor that knows status codes.
 
 mod access;
+mod admin;
 mod embeddings;
 mod health;
 mod info;
@@ -30,10 +31,13 @@ use tower_http::{
 
 pub use metrics::Metrics;
 pub use problem::{Kind, Problem};
-pub use serve::serve;
+pub use serve::{Stopping, serve};
 pub use upload::Spool;
 
-use crate::{config::Settings, recommend::Recommender};
+use crate::{
+    config::Settings, generation::GenerationStore, jobs::JobStore, recommend::Recommender,
+};
+use admin::{events, generations, jobs};
 
 /// What every handler sees.
 pub struct App {
@@ -41,6 +45,12 @@ pub struct App {
     pub settings: Settings,
     /// The use case.
     pub recommender: Recommender,
+    /// Work that is done elsewhere.
+    pub jobs: JobStore,
+    /// Where the generations lie.
+    pub generations: GenerationStore,
+    /// Ends the streams when the server stops.
+    pub stopping: Stopping,
     /// Where uploads wait to be decoded.
     pub spool: Spool,
     /// Counters.
@@ -71,6 +81,16 @@ routes! {
         get "/v1/tracks/{id}/audio" => tracks::audio,
         get "/v1/info" => info::show,
     }
+    behind_the_admin_key {
+        post "/v1/admin/jobs" => jobs::create,
+        get "/v1/admin/jobs" => jobs::list,
+        get "/v1/admin/jobs/{id}" => jobs::show,
+        get "/v1/admin/jobs/{id}/events" => events::stream,
+        post "/v1/admin/jobs/{id}/cancel" => jobs::cancel,
+        get "/v1/admin/generations" => generations::list,
+        get "/v1/admin/generations/{id}/report" => generations::report,
+        post "/v1/admin/generations/{id}/activate" => generations::activate,
+    }
     open {
         get "/livez" => health::live,
         get "/readyz" => health::ready,
@@ -86,6 +106,10 @@ routes! {
 pub fn router(app: Arc<App>) -> Router {
     behind_the_token()
         .route_layer(from_fn_with_state(Arc::clone(&app), access::check))
+        .merge(
+            behind_the_admin_key()
+                .route_layer(from_fn_with_state(Arc::clone(&app), admin::access::check)),
+        )
         .merge(open())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_route)

@@ -196,7 +196,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 }
 
 /// What was sent, short enough to be sent back.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     const MAX: usize = 60;
     match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("{:?}...", &text[..end]),

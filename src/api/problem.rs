@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details.
 
+mod kind;
+
 use std::{any::Any, time::Duration};
 
 use axum::{
@@ -10,174 +12,14 @@ use axum::{
 };
 use serde::Serialize;
 
+pub use kind::Kind;
+
+use super::admin::jobs::parameter_faults;
 use crate::{
     audio::{AudioError, LimitExceeded},
+    jobs::JobError,
     recommend::RecommendError,
 };
-
-/// The kinds of problem; each has one status, one `type` and one `title`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The request is not well-formed: its multipart body, say.
-    MalformedRequest,
-    /// Parameters are unknown or out of range; `faults` lists them.
-    InvalidParameter,
-    /// There is no clip in the request.
-    NoAudio,
-    /// The access token is missing or wrong.
-    Unauthorized,
-    /// There is no such route.
-    NoSuchRoute,
-    /// There is no such track.
-    NoSuchTrack,
-    /// The track's audio file is not there.
-    NoAudioFile,
-    /// The route knows other methods.
-    MethodNotAllowed,
-    /// The upload did not arrive in time.
-    RequestTimeout,
-    /// The file is another one than the client has a part of.
-    PreconditionFailed,
-    /// The upload is larger than the server takes.
-    BodyTooLarge,
-    /// The bytes are nothing that can be decoded here.
-    UnsupportedAudio,
-    /// The asked range lies outside the file.
-    RangeNotSatisfiable,
-    /// The bytes are audio, but damaged, empty, too short or beyond a limit.
-    UndecodableAudio,
-    /// Something broke; the log has it under the request's id.
-    Internal,
-    /// More work waits than the server takes.
-    Overloaded,
-    /// No generation is loaded.
-    NotReady,
-}
-
-impl Kind {
-    /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 17] = [
-        Self::MalformedRequest,
-        Self::InvalidParameter,
-        Self::NoAudio,
-        Self::Unauthorized,
-        Self::NoSuchRoute,
-        Self::NoSuchTrack,
-        Self::NoAudioFile,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::PreconditionFailed,
-        Self::BodyTooLarge,
-        Self::UnsupportedAudio,
-        Self::RangeNotSatisfiable,
-        Self::UndecodableAudio,
-        Self::Internal,
-        Self::Overloaded,
-        Self::NotReady,
-    ];
-
-    fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::MalformedRequest => (
-                StatusCode::BAD_REQUEST,
-                "malformed-request",
-                "the request is malformed",
-            ),
-            Self::InvalidParameter => (
-                StatusCode::BAD_REQUEST,
-                "invalid-parameter",
-                "a parameter is invalid",
-            ),
-            Self::NoAudio => (
-                StatusCode::BAD_REQUEST,
-                "no-audio",
-                "the request holds no clip",
-            ),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "an access token is needed",
-            ),
-            Self::NoSuchRoute => (
-                StatusCode::NOT_FOUND,
-                "no-such-route",
-                "there is no such route",
-            ),
-            Self::NoSuchTrack => (
-                StatusCode::NOT_FOUND,
-                "no-such-track",
-                "there is no such track",
-            ),
-            Self::NoAudioFile => (
-                StatusCode::NOT_FOUND,
-                "no-audio-file",
-                "the track's audio file is not there",
-            ),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "the route does not know this method",
-            ),
-            Self::RequestTimeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "request-timeout",
-                "the request took too long",
-            ),
-            Self::PreconditionFailed => (
-                StatusCode::PRECONDITION_FAILED,
-                "precondition-failed",
-                "the file is not the one that was asked for",
-            ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "the upload is too large",
-            ),
-            Self::UnsupportedAudio => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-audio",
-                "this cannot be decoded",
-            ),
-            Self::RangeNotSatisfiable => (
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range-not-satisfiable",
-                "the range lies outside the file",
-            ),
-            Self::UndecodableAudio => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "undecodable-audio",
-                "the clip cannot be used",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "something broke in the server",
-            ),
-            Self::Overloaded => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "the server is overloaded",
-            ),
-            Self::NotReady => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not-ready",
-                "the server is not ready",
-            ),
-        }
-    }
-
-    /// The status that the problem is answered with.
-    #[must_use]
-    pub fn status(self) -> StatusCode {
-        self.parts().0
-    }
-
-    /// The last part of the problem's `type`.
-    #[must_use]
-    pub fn slug(self) -> &'static str {
-        self.parts().1
-    }
-}
 
 /// What is wrong with one parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -186,6 +28,17 @@ pub struct ParameterFault {
     pub parameter: String,
     /// What is wrong, and what would be right.
     pub detail: String,
+}
+
+impl ParameterFault {
+    /// Says what is wrong with a parameter.
+    #[must_use]
+    pub fn new(parameter: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            parameter: parameter.into(),
+            detail: detail.into(),
+        }
+    }
 }
 
 /// An answer that says what went wrong and what to do.
@@ -247,10 +100,7 @@ impl Problem {
     /// One parameter that cannot be taken.
     #[must_use]
     pub fn parameter(parameter: &str, detail: impl Into<String>) -> Self {
-        Self::parameters(vec![ParameterFault {
-            parameter: parameter.to_owned(),
-            detail: detail.into(),
-        }])
+        Self::parameters(vec![ParameterFault::new(parameter, detail)])
     }
 
     /// Something broke: logged here, once, with all its sources; the client sees none of it.
@@ -283,7 +133,7 @@ impl IntoResponse for Problem {
                 HeaderValue::from(wait.as_secs().max(1)),
             );
         }
-        if self.kind == Kind::Unauthorized {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -291,7 +141,7 @@ impl IntoResponse for Problem {
 }
 
 /// An error and its sources in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -321,6 +171,17 @@ impl From<RecommendError> for Problem {
                 ..Self::with(Kind::Overloaded, detail)
             },
             RecommendError::Audio(error) => Self::from_audio(&error),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Unknown(_) => Self::with(Kind::NoSuchJob, error.to_string()),
+            JobError::Invalid(faults) => Self::parameters(parameter_faults(faults)),
+            JobError::KeyReused(_) => Self::with(Kind::IdempotencyKeyReused, error.to_string()),
             other => Self::internal(&other),
         }
     }
@@ -426,12 +287,5 @@ mod tests {
                 "status": 500,
             })
         );
-    }
-
-    #[test]
-    fn no_two_kinds_share_a_slug() {
-        let mut slugs = Kind::ALL.map(Kind::slug);
-        slugs.sort_unstable();
-        assert!(slugs.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

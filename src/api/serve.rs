@@ -15,10 +15,28 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tower_http::request_id::{MakeRequestId, RequestId};
 
 use super::{App, Kind, Problem, router};
+
+/// Tells streams that the server stops: they would never end by themselves, and open requests are
+/// waited for.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping(watch::Sender<bool>);
+
+impl Stopping {
+    /// Whether the server stops.
+    pub(super) fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Completes when the server stops.
+    pub(super) async fn begun(&self) {
+        // The sender lives as long as this does, so the error cannot come.
+        let _ = self.0.subscribe().wait_for(|stopping| *stopping).await;
+    }
+}
 
 /// Serves until `shutdown` completes; open requests then get `grace` to end.
 ///
@@ -32,9 +50,11 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let grace = Duration::from_secs(app.settings.server.shutdown_seconds);
     let (told, stopping) = tokio::sync::oneshot::channel();
+    let streams = app.stopping.clone();
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
         shutdown.await;
         tracing::info!("stopping, open requests are finished first");
+        streams.0.send_replace(true);
         let _ = told.send(());
     });
     let deadline = async {

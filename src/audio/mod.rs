@@ -10,6 +10,7 @@
 //! into an error. M4A is the one format whose reader can be held for seconds inside a single call, so
 //! it is only ever read in a child process (see [`isolated`]).
 
+pub mod augment;
 mod config;
 mod decode;
 mod error;
@@ -17,6 +18,7 @@ mod fbank;
 pub mod fingerprint;
 pub mod isolated;
 mod mel;
+mod mfcc;
 mod resample;
 mod spectrogram;
 mod tags;
@@ -26,6 +28,7 @@ pub use decode::{DecodeLimits, Decoded, Decoder, Excerpt, Found, SourceInfo};
 pub use error::{AudioError, Corruption, FeatureError, LimitExceeded};
 pub use fbank::Fbank;
 pub use isolated::{IsolatedCommand, IsolatedError, run_isolated_child};
+pub use mfcc::{MFCC_COEFFICIENTS, MFCC_STATISTICS, Mfcc};
 pub use resample::resample;
 pub use spectrogram::{Spectrogram, Window};
 pub use tags::Tags;

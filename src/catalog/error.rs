@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::track::TrackId;
+use crate::{database::DatabaseError, track::TrackId};
 
 /// A failure of the catalogue or of reading a library's metadata.
 ///
@@ -10,51 +10,9 @@ use crate::track::TrackId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// The database file could not be opened.
-    #[error("cannot open the catalogue {}", path.display())]
-    Open {
-        /// The database file.
-        path: PathBuf,
-        /// What the database said.
-        source: sqlx::Error,
-    },
-    /// A newer program has written this catalogue; going on could damage it.
-    #[error(
-        "the catalogue {} has schema version {found}, this program knows versions up to {known}: \
-         use the newer program",
-        path.display()
-    )]
-    NewerSchema {
-        /// The database file.
-        path: PathBuf,
-        /// Version found in the file.
-        found: i64,
-        /// Newest version that this program knows.
-        known: i64,
-    },
-    /// A read-only catalogue cannot be brought up to date.
-    #[error(
-        "the catalogue {} has schema version {found}, version {known} is needed: open it once for \
-         writing",
-        path.display()
-    )]
-    OlderSchema {
-        /// The database file.
-        path: PathBuf,
-        /// Version found in the file, 0 for none.
-        found: i64,
-        /// Version that this program needs.
-        known: i64,
-    },
-    /// The schema could not be brought up to date.
-    #[error("cannot bring the catalogue's schema up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    /// A query failed.
-    #[error("the catalogue's database failed")]
-    Database(#[from] sqlx::Error),
-    /// A write was asked of a catalogue that was opened read-only.
-    #[error("the catalogue is open for reading only")]
-    ReadOnly,
+    /// The database cannot be opened, failed, or is open for reading only.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// No such track.
     #[error("track {0} is not in the catalogue")]
     UnknownTrack(TrackId),
@@ -126,4 +84,10 @@ pub enum CatalogError {
         /// What is not as it should be.
         fault: super::fma::LayoutFault,
     },
+}
+
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
 }

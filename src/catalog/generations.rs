@@ -45,8 +45,7 @@ impl Catalog {
     /// Enters a generation, or brings its directory and state up to date.
     ///
     /// # Errors
-    /// [`CatalogError::BadPath`] for a directory that is not UTF-8, [`CatalogError::Database`],
-    /// [`CatalogError::ReadOnly`].
+    /// [`CatalogError::BadPath`] for a directory that is not UTF-8, [`CatalogError::Database`].
     pub async fn record_generation(
         &self,
         id: &str,
@@ -76,7 +75,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::GenerationNotReady`] where `new` is unknown or not ready,
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn activate(
         &self,
         expected_current: Option<&str>,

@@ -1,6 +1,6 @@
 //! The ingest's writes: one transaction per file, so that a file is done or it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
@@ -17,8 +17,7 @@ impl Catalog {
     /// directory under two names is two libraries.
     ///
     /// # Errors
-    /// [`CatalogError::BadPath`] for a path that is not UTF-8, [`CatalogError::Database`],
-    /// [`CatalogError::ReadOnly`].
+    /// [`CatalogError::BadPath`] for a path that is not UTF-8, [`CatalogError::Database`].
     pub async fn library(&self, root: &Path) -> Result<LibraryId, CatalogError> {
         let text = root
             .to_str()
@@ -36,6 +35,20 @@ impl Catalog {
         Ok(LibraryId(id))
     }
 
+    /// All libraries, oldest first, with their directories.
+    ///
+    /// # Errors
+    /// [`CatalogError::Database`].
+    pub async fn libraries(&self) -> Result<Vec<(LibraryId, PathBuf)>, CatalogError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as("SELECT id, root FROM libraries ORDER BY id")
+            .fetch_all(self.reader())
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, root)| (LibraryId(id), root.into()))
+            .collect())
+    }
+
     /// Settles a hashed file without decoding it where its content is known: a file that was
     /// moved or touched keeps its track and analysis, a copy is recorded as a duplicate.
     ///
@@ -43,7 +56,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::UnknownTrack`] for a `named` track that has no metadata,
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn place(
         &self,
         file: &AudioFile,
@@ -76,7 +89,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Dimension`] and [`CatalogError::NotFinite`] for an analysis that cannot be
     /// right, [`CatalogError::UnknownTrack`] for an FMA track without metadata,
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn record_analysed(
         &self,
         file: &AudioFile,
@@ -119,7 +132,7 @@ impl Catalog {
     /// A track whose file was overwritten with a bad one is left without a file.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn record_bad(
         &self,
         library: LibraryId,
@@ -167,7 +180,7 @@ impl Catalog {
     /// so by themselves.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownTrack`], [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::UnknownTrack`], [`CatalogError::Database`].
     pub async fn record_duplicate(
         &self,
         file: &AudioFile,

@@ -84,7 +84,7 @@ impl Catalog {
     /// `found` has to be all files of the library, whatever part of it is to be ingested.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn reconcile(
         &self,
         library: LibraryId,
@@ -184,7 +184,7 @@ impl Catalog {
     /// Empties a library's ledger so that its bad files are tried again; returns how many.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn clear_ledger(&self, library: LibraryId) -> Result<u64, CatalogError> {
         let mut tx = self.write().await?;
         let cleared = sqlx::query("DELETE FROM bad_files WHERE library_id = ?")

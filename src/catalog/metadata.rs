@@ -29,7 +29,7 @@ impl Catalog {
     /// leaves whole rows and is completed by the next one.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::ReadOnly`].
+    /// [`CatalogError::Database`].
     pub async fn upsert_metadata(
         &self,
         metadata: &Metadata,

@@ -24,6 +24,7 @@ mod scan;
 mod search;
 mod store;
 mod tracks;
+mod trainable;
 
 pub use crate::track::ExtractorId;
 pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, Windows};
@@ -40,3 +41,4 @@ pub use record::{
     Source, Split, Statistics, Subset, Track, TrackRecord, Tracks,
 };
 pub use store::Catalog;
+pub use trainable::TrainableTrack;

@@ -1,5 +1,6 @@
 //! Settings: compiled-in defaults, then a file, then the environment, then flags.
 
+mod keys;
 mod layers;
 mod secret;
 
@@ -10,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use keys::{AdminKeys, hexadecimal};
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 
@@ -31,6 +33,7 @@ pub struct Settings {
     pub audio: Audio,
     pub search: Search,
     pub ingest: Ingest,
+    pub worker: Worker,
 }
 
 macro_rules! section {
@@ -61,6 +64,7 @@ section! {
     Server {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
         access_token: Secret = Secret::default(),
+        admin_key_sha256: AdminKeys = AdminKeys::default(),
         max_body_mib: u64 = 64,
         request_seconds: u64 = 30,
         max_decodes: usize = 0,
@@ -89,11 +93,36 @@ section! {
     }
 }
 
+/// Which untrained weights new generations are built with, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PresetChoice {
+    /// None where there is a better model.
+    #[default]
+    Auto,
+    /// The preset for CPUs.
+    Small,
+    /// The published study's.
+    Paper,
+}
+
+impl PresetChoice {
+    /// The preset that was asked for by name.
+    #[must_use]
+    pub fn untrained(self) -> Option<Preset> {
+        match self {
+            Self::Auto => None,
+            Self::Small => Some(Preset::Small),
+            Self::Paper => Some(Preset::Paper),
+        }
+    }
+}
+
 section! {
     /// The encoder that new generations are built with.
     Model {
         dir: PathBuf = PathBuf::new(),
-        preset: Preset = Preset::Small,
+        preset: PresetChoice = PresetChoice::Auto,
         seed: u64 = 0,
         device: DeviceChoice = DeviceChoice::Auto,
     }
@@ -135,6 +164,14 @@ section! {
     }
 }
 
+section! {
+    /// A worker at the job table.
+    Worker {
+        lease_seconds: f64 = 30.0,
+        checkpoint_seconds: f64 = 30.0,
+    }
+}
+
 /// What each setting is for, in the order of the README's table.
 pub const HELP: &[(&str, &str)] = &[
     (
@@ -144,7 +181,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("server.listen", "address and port to listen on"),
     (
         "server.access_token",
-        "if set, every call under /v1 needs `Authorization: Bearer` with it; at least 16 characters",
+        "if set, every call under /v1 but /v1/admin needs `Authorization: Bearer` with it; at least 16 characters",
+    ),
+    (
+        "server.admin_key_sha256",
+        "SHA-256 of the key for /v1/admin, or several with commas; `songkin-server admin-key` makes one; empty closes /v1/admin",
     ),
     ("server.max_body_mib", "largest upload, MiB"),
     (
@@ -171,11 +212,11 @@ pub const HELP: &[(&str, &str)] = &[
     ("log.filter", "what is logged, as `tracing` directives"),
     (
         "model.dir",
-        "model directory for new generations; empty takes the untrained preset",
+        "model directory for new generations; empty leaves it to `model.preset`",
     ),
     (
         "model.preset",
-        "untrained preset where model.dir is empty: `small` or `paper`",
+        "untrained weights, `small` or `paper`; `auto` takes the active generation's model, else `models/songkin-small`, else `small`",
     ),
     ("model.seed", "seed of the untrained preset's weights"),
     ("model.device", "`auto`, `cpu` or `cuda`"),
@@ -217,6 +258,14 @@ pub const HELP: &[(&str, &str)] = &[
     (
         "ingest.keep_generations",
         "generations kept on disk, the active one included",
+    ),
+    (
+        "worker.lease_seconds",
+        "after this time without a word from its worker a job goes to another one, seconds",
+    ),
+    (
+        "worker.checkpoint_seconds",
+        "how often a training writes its state to disk, seconds",
     ),
 ];
 
@@ -316,6 +365,18 @@ impl Settings {
             self.ingest.keep_generations >= 1,
             "ingest.keep_generations",
             "has to be at least 1",
+        );
+        let lease = self.worker.lease_seconds;
+        check(
+            (1.0..=3600.0).contains(&lease),
+            "worker.lease_seconds",
+            "has to be in 1..=3600",
+        );
+        let checkpoint = self.worker.checkpoint_seconds;
+        check(
+            (0.0..=86_400.0).contains(&checkpoint),
+            "worker.checkpoint_seconds",
+            "has to be in 0..=86400",
         );
         faults
     }

@@ -1,13 +1,22 @@
 //! Making a generation from the catalogue and a model.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use futures_util::TryStreamExt;
 
-use super::{GenerationError, GenerationStore, Manifest, ModelCard, manifest};
+use super::{GenerationError, GenerationStore, Manifest, ModelCard, manifest, probe::Probes};
 use crate::{
     audio::fingerprint::Landmark,
+    batch::Batcher,
     catalog::{AnalysedTrack, Catalog},
+    extract::Extractor,
     index::{EmbeddedIndex, Field, Item, Settings, landmarks::LandmarkIndex},
     model::ModelDir,
+    track::TrackId,
 };
 
 /// What a build needs to know beside model and catalogue.
@@ -17,6 +26,20 @@ pub struct BuildSettings {
     pub card: ModelCard,
     /// How the index is built and searched.
     pub index: Settings,
+    /// A directory whose files become the generation's report.
+    pub report: Option<PathBuf>,
+}
+
+/// What a build draws from.
+pub struct Sources<'a> {
+    /// Where generations lie.
+    pub store: &'a GenerationStore,
+    /// Where the analysed tracks are.
+    pub catalog: &'a Catalog,
+    /// The model whose analyses are taken.
+    pub model: &'a Arc<ModelDir>,
+    /// The device, for the probes.
+    pub batcher: &'a Batcher,
 }
 
 /// Builds a generation of all tracks that the model's extractor has analysed. The same tracks and
@@ -26,13 +49,12 @@ pub struct BuildSettings {
 ///
 /// [`GenerationError::Empty`] when nothing is analysed; otherwise what kept it from being written.
 pub async fn build(
-    store: &GenerationStore,
-    catalog: &Catalog,
-    model: &ModelDir,
+    sources: &Sources<'_>,
     settings: BuildSettings,
 ) -> Result<Manifest, GenerationError> {
-    let extractor = &model.extractor;
-    let items: Vec<Item> = catalog
+    let extractor = &sources.model.extractor;
+    let items: Vec<Item> = sources
+        .catalog
         .analysed_tracks(extractor)
         .map_ok(item)
         .try_collect()
@@ -40,7 +62,8 @@ pub async fn build(
     if items.is_empty() {
         return Err(GenerationError::Empty);
     }
-    let landmarks: Vec<_> = catalog
+    let landmarks: Vec<_> = sources
+        .catalog
         .landmarks(extractor)
         .map_ok(|track| {
             let own = track
@@ -52,17 +75,17 @@ pub async fn build(
         .try_collect()
         .await?;
     // Minutes of CPU on a large catalogue, on a thread that may block.
-    tokio::task::block_in_place(|| write(store, model, settings, &items, landmarks))
+    tokio::task::block_in_place(|| write(sources, settings, &items, landmarks))
 }
 
 fn write(
-    store: &GenerationStore,
-    model: &ModelDir,
+    sources: &Sources<'_>,
     settings: BuildSettings,
     items: &[Item],
-    landmarks: Vec<(crate::track::TrackId, Vec<Landmark>)>,
+    landmarks: Vec<(TrackId, Vec<Landmark>)>,
 ) -> Result<Manifest, GenerationError> {
-    let staged = store.stage()?;
+    let model = sources.model;
+    let staged = sources.store.stage()?;
     let dir = staged.path();
     model.save(&dir.join(manifest::MODEL_DIR))?;
     let dimension = model.config.hidden_size;
@@ -74,9 +97,15 @@ fn write(
     )?;
     let path = dir.join(manifest::LANDMARKS_FILE);
     let landmarks = LandmarkIndex::build(landmarks)?;
-    std::fs::File::create(&path)
+    fs::File::create(&path)
         .and_then(|file| landmarks.save(file))
         .map_err(|source| GenerationError::Io { path, source })?;
+    let extractor = Extractor::load(model, sources.batcher)?;
+    let ids: Vec<TrackId> = items.iter().map(|item| item.id).collect();
+    Probes::make(&extractor, sources.batcher, &ids)?.write(dir)?;
+    if let Some(report) = &settings.report {
+        copy_files(report, &dir.join(manifest::REPORT_DIR))?;
+    }
     let manifest = Manifest::describe(
         dir,
         settings.card,
@@ -84,8 +113,22 @@ fn write(
         dimension,
         items.len(),
     )?;
-    store.commit(staged, &manifest)?;
+    sources.store.commit(staged, &manifest)?;
     Ok(manifest)
+}
+
+/// Copies the files of a directory; it has no subdirectories.
+fn copy_files(from: &Path, to: &Path) -> Result<(), GenerationError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| GenerationError::Io { path, source }
+    };
+    fs::create_dir_all(to).map_err(io(to))?;
+    for file in manifest::list(from)? {
+        let target = to.join(file.file_name().unwrap_or_default());
+        fs::copy(&file, &target).map_err(io(&file))?;
+    }
+    Ok(())
 }
 
 fn item(track: AnalysedTrack) -> Item {

@@ -17,7 +17,9 @@ pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const MODEL_DIR: &str = "model";
 pub(super) const INDEX_DIR: &str = "index";
 pub(super) const LANDMARKS_FILE: &str = "landmarks.bin";
-const FORMAT: u32 = 1;
+pub(super) const REPORT_DIR: &str = "report";
+/// 2: with probes.
+const FORMAT: u32 = 2;
 
 /// What a person should know of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +131,12 @@ impl Manifest {
         let Format { format } = serde_json::from_slice(&text).map_err(fault)?;
         if format > FORMAT {
             return Err(GenerationError::NewerFormat {
+                found: format,
+                known: FORMAT,
+            });
+        }
+        if format < FORMAT {
+            return Err(GenerationError::OlderFormat {
                 found: format,
                 known: FORMAT,
             });

@@ -7,18 +7,22 @@
 //! model/          config.json, preprocessor_config.json, model.safetensors
 //! index/          track embeddings and graph
 //! landmarks.bin   fingerprints of the recordings
+//! probes.json     what a self-check should find
+//! report/         how the model fared on tracks that it was not trained on, where it was evaluated
 //! ```
 //!
 //! Nothing is served from a directory whose files do not have the hashes of its manifest.
 
 mod build;
 mod manifest;
+mod probe;
 mod store;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use build::{BuildSettings, build};
-pub use manifest::{Manifest, ModelCard};
+pub use build::{BuildSettings, Sources, build};
+pub use manifest::{FileEntry, Manifest, ModelCard};
+pub use probe::SelfCheckFault;
 pub use store::GenerationStore;
 
 use crate::{
@@ -31,6 +35,7 @@ use crate::{
     },
     model::{ModelDir, ModelError},
 };
+use probe::Probes;
 
 /// Why a generation could not be built or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,19 @@ pub enum GenerationError {
         /// Newest format that is understood.
         known: u32,
     },
+    /// The manifest is of an older program, whose generations lack what is checked today.
+    #[error(
+        "generation format {found} is older than this program reads ({known}); build the generation anew"
+    )]
+    OlderFormat {
+        /// Format of the manifest.
+        found: u32,
+        /// The format that is read.
+        known: u32,
+    },
+    /// The generation does not answer as it should.
+    #[error("the generation fails its self-check; build it anew or activate another one")]
+    SelfCheck(#[from] SelfCheckFault),
     /// A file is not the one that was written.
     #[error("{} is damaged: its SHA-256 is not the manifest's; activate another generation or build anew", path.display())]
     Damaged {
@@ -102,7 +120,9 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Verifies every file of the directory, loads it and puts its weights onto the device.
+    /// Verifies every file of the directory, loads it, puts its weights onto the device, and
+    /// checks that probe clips get their stored embeddings and that the search finds what the
+    /// exact scan finds.
     /// Seconds of work on a large catalogue: not for the async runtime, and neither is dropping
     /// the last reference to it.
     ///
@@ -126,6 +146,7 @@ impl Generation {
             ));
         }
         let landmarks = LandmarkIndex::open(&dir.join(manifest::LANDMARKS_FILE))?;
+        Probes::read(dir)?.check(&extractor, batcher, &index)?;
         Ok(Self {
             manifest,
             extractor,

@@ -80,13 +80,13 @@ impl GenerationStore {
         sync(&self.dir)
     }
 
-    /// Removes generations beyond the newest `keep`, never `active`, and what a build that was cut
+    /// Removes generations beyond the newest `keep`, never those named in `spared`, and what a build that was cut
     /// off has left a day ago or longer.
     ///
     /// # Errors
     ///
     /// [`GenerationError::Io`] when the directory cannot be read or changed.
-    pub fn prune(&self, active: &str, keep: usize) -> Result<Vec<String>, GenerationError> {
+    pub fn prune(&self, spared: &[&str], keep: usize) -> Result<Vec<String>, GenerationError> {
         let io = |source| GenerationError::Io {
             path: self.dir.clone(),
             source,
@@ -106,12 +106,12 @@ impl GenerationStore {
                 doomed.push(name);
             }
         }
-        finished.retain(|(_, name)| name != active);
+        finished.retain(|(_, name)| !spared.contains(&name.as_str()));
         finished.sort_by(|a, b| b.cmp(a));
         doomed.extend(
             finished
                 .into_iter()
-                .skip(keep.saturating_sub(1))
+                .skip(keep.saturating_sub(spared.len()))
                 .map(|(_, name)| name),
         );
         for name in &doomed {

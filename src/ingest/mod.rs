@@ -6,6 +6,7 @@
 
 mod library;
 mod progress;
+mod update;
 mod worker;
 
 use std::{
@@ -28,7 +29,7 @@ use crate::{
     extract::Extractor,
 };
 use library::Library;
-use worker::{Finding, Worker};
+use worker::{Finding, Task, Worker};
 
 /// Why an ingest stopped. A bad file never is a reason.
 #[derive(Debug, thiserror::Error)]
@@ -157,13 +158,28 @@ impl Ingest {
 
         progress.phase("tracks", todo.len() as u64);
         let worker = Worker::new(self, id, library.root.clone(), library.described);
+        self.work(worker, todo, &mut report, progress, cancel)
+            .await?;
+        Ok(report)
+    }
+
+    /// Lets the worker threads do the tasks and records what they find.
+    async fn work(
+        &self,
+        worker: Arc<Worker>,
+        todo: Vec<Task>,
+        report: &mut IngestReport,
+        progress: &dyn Progress,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(), IngestError> {
+        let library = worker.library;
         let mut findings = worker.start(todo, self.settings.threads, cancel)?;
         while let Some((file, finding)) = findings.recv().await {
-            let outcome = self.record(id, &file, finding, &mut report).await?;
+            let outcome = self.record(library, &file, finding, report).await?;
             progress.file(file.path.as_str(), &outcome);
         }
         report.cancelled = cancel.load(Ordering::SeqCst);
-        Ok(report)
+        Ok(())
     }
 
     async fn record(

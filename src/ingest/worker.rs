@@ -53,7 +53,7 @@ pub(super) struct Worker {
     extractor: Arc<Extractor>,
     batcher: Arc<Batcher>,
     settings: IngestSettings,
-    library: LibraryId,
+    pub(super) library: LibraryId,
     root: PathBuf,
     described: Described,
     runtime: Handle,

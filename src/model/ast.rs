@@ -12,7 +12,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{
-    AstConfig,
+    AstConfig, Pooling,
     kernels::{self, Buffers, StackShape, plain},
 };
 
@@ -105,6 +105,57 @@ impl Embeddings {
             .weight
             .reshape((config.hidden_size, size * size))?;
         kernels::embed(&patches, &kernel, &self.table(kept)?)
+    }
+
+    /// [`Embeddings::forward`] of a few patches of each window, numbered row by row in the grid.
+    fn scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<Tensor> {
+        let (count, frames, bins) = windows.dims3()?;
+        let config = &self.config;
+        let (size, hidden) = (config.patch_size, config.hidden_size);
+        let (rows, columns) = config.patch_grid();
+        let patches = kept.first().map_or(0, Vec::len);
+        let in_grid = |number: &u32| (*number as usize) < rows * columns;
+        if frames != config.max_length
+            || bins != config.num_mel_bins
+            || kept.len() != count
+            || !kept
+                .iter()
+                .all(|own| own.len() == patches && own.iter().all(in_grid))
+        {
+            bail!("{count} whole windows, and as many patches of each of them, are needed");
+        }
+        let mut values = Vec::with_capacity(count * patches * size * size);
+        let mut places = Vec::with_capacity(count * patches);
+        for (window, own) in kept.iter().enumerate() {
+            for &number in own {
+                let (row, column) = (number as usize / columns, number as usize % columns);
+                let mel = row * config.frequency_stride;
+                let first = (window * frames + column * config.time_stride) * bins + mel;
+                // Within a patch every mel bin, every frame, as the convolution's kernel lies.
+                for bin in 0..size {
+                    values.extend((0..size).map(|frame| (first + frame * bins + bin) as u32));
+                }
+                places.push(EXTRA_TOKENS as u32 + number);
+            }
+        }
+        let device = windows.device();
+        let cut = windows
+            .flatten_all()?
+            .index_select(&Tensor::new(values, device)?, 0)?
+            .reshape((count, patches, size * size))?;
+        let kernel = self.projection.weight.reshape((hidden, size * size))?;
+        let projected = match &self.projection.bias {
+            Some(bias) => kernels::linear(&cut, &kernel, bias)?,
+            None => cut.broadcast_matmul(&kernel.t()?)?,
+        };
+        let positions = self.position_embeddings.squeeze(0)?;
+        let own = positions
+            .index_select(&Tensor::new(places, device)?, 0)?
+            .reshape((count, patches, hidden))?;
+        let extra = Tensor::cat(&[&self.cls_token, &self.distillation_token], 1)?;
+        let extra = (extra + positions.narrow(0, 0, EXTRA_TOKENS)?.unsqueeze(0)?)?;
+        let extra = extra.expand((count, EXTRA_TOKENS, hidden))?.contiguous()?;
+        Tensor::cat(&[&extra, &(projected + own)?], 1)
     }
 
     /// What is added to each token: `[tokens, hidden]`. The first rows are tokens themselves; the
@@ -281,19 +332,19 @@ impl Layer {
 pub struct AstOutput {
     /// All tokens after the final norm, `[batch, tokens, hidden]`: class, distillation, patches.
     pub last_hidden_state: Tensor,
-    /// Mean of the class and the distillation token, `[batch, hidden]`.
-    pub pooler_output: Tensor,
+    /// Mean of the tokens that the configuration's pooling takes, `[batch, hidden]`.
+    pub embedding: Tensor,
 }
 
 impl AstOutput {
-    /// Mean of the patches' tokens, `[batch, hidden]`: the other way to pool.
+    /// Mean of the class and the distillation token, `[batch, hidden]`: `pooler_output` in
+    /// `transformers`, and the embedding with [`Pooling::Tokens`].
     ///
     /// # Errors
     ///
     /// When the device fails.
-    pub fn patch_mean(&self) -> Result<Tensor> {
-        let tokens = self.last_hidden_state.dim(1)?;
-        kernels::mean_tokens(&self.last_hidden_state, EXTRA_TOKENS..tokens)
+    pub fn pooler_output(&self) -> Result<Tensor> {
+        kernels::mean_tokens(&self.last_hidden_state, 0..EXTRA_TOKENS)
     }
 }
 
@@ -303,6 +354,7 @@ pub struct Ast {
     layers: Vec<Layer>,
     layernorm: LayerNorm,
     shape: StackShape,
+    pooling: Pooling,
     /// All layers' weights in one tensor, where the kernels run them: put together once if they
     /// are fixed, for every pass if they are variables.
     packed: Packed,
@@ -338,6 +390,7 @@ impl Ast {
                 qkv_bias: config.qkv_bias,
                 epsilon: config.layer_norm_eps as f32,
             },
+            pooling: config.pooling,
             packed,
         })
     }
@@ -358,7 +411,21 @@ impl Ast {
     /// When the windows have another shape, `kept` names patches that they or the grid do not
     /// have, or the device fails.
     pub fn forward_kept(&self, windows: &Tensor, kept: Option<&KeptPatches>) -> Result<AstOutput> {
-        let mut x = self.embeddings.forward(windows, kept)?;
+        self.encode(self.embeddings.forward(windows, kept)?)
+    }
+
+    /// [`Ast::forward`] over a few patches of each window, others in each: unstructured patchout.
+    /// `kept[window]` numbers them row by row in the grid, as many in every window.
+    ///
+    /// # Errors
+    ///
+    /// When the windows have another shape, `kept` does not fit, or the device fails.
+    pub fn forward_scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<AstOutput> {
+        self.encode(self.embeddings.scattered(windows, kept)?)
+    }
+
+    /// Tokens through all layers.
+    fn encode(&self, mut x: Tensor) -> Result<AstOutput> {
         match &self.packed {
             Packed::Never => {
                 for layer in &self.layers {
@@ -373,10 +440,13 @@ impl Ast {
             }
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
-        let pooler_output = kernels::mean_tokens(&last_hidden_state, 0..EXTRA_TOKENS)?;
+        let pooled = match self.pooling {
+            Pooling::Tokens => 0..EXTRA_TOKENS,
+            Pooling::Patches => EXTRA_TOKENS..last_hidden_state.dim(1)?,
+        };
         Ok(AstOutput {
+            embedding: kernels::mean_tokens(&last_hidden_state, pooled)?,
             last_hidden_state,
-            pooler_output,
         })
     }
 }

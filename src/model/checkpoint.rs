@@ -225,6 +225,12 @@ impl ModelDir {
         Encoder::new(self.config.clone(), weights, device)
     }
 
+    /// The weights by their canonical names, on the CPU.
+    #[must_use]
+    pub fn weights(&self) -> &BTreeMap<String, Tensor> {
+        &self.weights
+    }
+
     /// Number of weights, in values.
     #[must_use]
     pub fn parameters(&self) -> usize {

@@ -44,6 +44,30 @@ pub struct AstConfig {
     pub max_length: usize,
     /// Mel bins of a window.
     pub num_mel_bins: usize,
+    /// Which tokens make the embedding. Not a key of `transformers`, which passes it over; without it the
+    /// embedding is what `transformers` calls the pooled output.
+    #[serde(
+        rename = "songkin_pooling",
+        skip_serializing_if = "Pooling::is_published"
+    )]
+    pub pooling: Pooling,
+}
+
+/// Which tokens make the embedding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The mean of class and distillation token: what `transformers` calls the pooled output.
+    #[default]
+    Tokens,
+    /// The mean of the patches' tokens.
+    Patches,
+}
+
+impl Pooling {
+    fn is_published(&self) -> bool {
+        *self == Self::Tokens
+    }
 }
 
 /// The defaults are those of `ASTConfig`: the base-size model of Gong et al. 2021 (arXiv:2104.01778).
@@ -67,6 +91,7 @@ impl Default for AstConfig {
             time_stride: 10,
             max_length: 1024,
             num_mel_bins: 128,
+            pooling: Pooling::Tokens,
         }
     }
 }

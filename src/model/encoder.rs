@@ -95,7 +95,7 @@ impl EncodeWindows for Encoder {
             self.config.num_mel_bins,
         );
         let input = Tensor::from_vec(windows.concat(), shape, &self.device)?;
-        let mut embeddings = self.ast.forward(&input)?.pooler_output.to_vec2::<f32>()?;
+        let mut embeddings = self.ast.forward(&input)?.embedding.to_vec2::<f32>()?;
         for embedding in &mut embeddings {
             normalise(embedding)?;
         }

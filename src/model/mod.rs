@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 pub use ast::{Ast, AstOutput, KeptPatches};
 pub use checkpoint::{CONFIG_FILE, ModelDir, WEIGHTS_FILE, canonical_name, published_name};
-pub use config::{AstConfig, Preset};
+pub use config::{AstConfig, Pooling, Preset};
 pub use device::{DeviceChoice, describe_device, select_device};
 pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
 pub use init::untrained_weights;

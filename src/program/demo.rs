@@ -23,8 +23,7 @@ pub async fn prepare_demo(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
         );
     }
     let _lock = parts.lock()?;
-    let (model, card) = parts.model()?;
-    let model = Arc::new(model);
+    let (model, card) = parts.model().await?;
     let request = IngestRequest {
         dir: dir.to_path_buf(),
         subset: None,

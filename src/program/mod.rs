@@ -1,10 +1,12 @@
 //! What both programs do before and around their work: settings, log, and the parts put together.
 
 mod demo;
+mod jobs;
 mod log;
 mod parts;
 mod progress;
 mod server;
+mod work;
 mod worker;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,6 +15,7 @@ pub use demo::prepare_demo;
 pub use parts::Parts;
 pub use progress::ConsoleProgress;
 pub use server::{ServerCommand, server};
+pub use work::Executor;
 pub use worker::{WorkerCommand, worker};
 
 use crate::config::{self, SettingFlags, Settings};

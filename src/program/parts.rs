@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread::available_parallelism,
     time::Duration,
@@ -16,10 +16,10 @@ use crate::{
     catalog::{Catalog, GenerationState},
     config::Settings,
     extract::Extractor,
-    generation::{self, BuildSettings, GenerationStore, Manifest, ModelCard},
+    generation::{self, BuildSettings, Generation, GenerationStore, Manifest, ModelCard},
     index::{self, BuildOrder, GraphSettings},
     ingest::{Ingest, IngestReport, IngestRequest, IngestSettings, Progress},
-    model::{ModelDir, untrained_weights},
+    model::{ModelDir, Preset, untrained_weights},
 };
 
 /// Everything that a program works with.
@@ -67,39 +67,46 @@ impl Parts {
         })
     }
 
-    /// The model that new generations are built with, and its name.
+    /// The model that new generations are built with, and its name: that of `model.dir`, else the
+    /// untrained `model.preset`, else the active generation's, else the one that ships, else
+    /// untrained weights.
     ///
     /// # Errors
     ///
-    /// When `model.dir` holds no model that can be loaded.
-    pub fn model(&self) -> anyhow::Result<(ModelDir, ModelCard)> {
+    /// When the model that is chosen so cannot be loaded.
+    pub async fn model(&self) -> anyhow::Result<(Arc<ModelDir>, ModelCard)> {
         let settings = &self.settings.model;
-        if settings.dir.as_os_str().is_empty() {
-            let preset = settings.preset;
-            let weights = untrained_weights(&preset.config(), settings.seed)?;
-            let model = ModelDir::new(preset.config(), FeatureConfig::default(), weights)?;
-            return Ok((
-                model,
-                ModelCard {
-                    name: format!("untrained-{}", preset.name()),
-                    trained: false,
-                },
-            ));
+        if !settings.dir.as_os_str().is_empty() {
+            return named_model(&settings.dir);
         }
-        let model = ModelDir::load(&settings.dir)
-            .with_context(|| format!("cannot load the model in {}", settings.dir.display()))?;
-        let name = settings
-            .dir
-            .canonicalize()
-            .ok()
-            .and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
-        Ok((
-            model,
-            ModelCard {
-                name: name.unwrap_or_else(|| "model".to_owned()),
-                trained: true,
-            },
-        ))
+        if let Some(preset) = settings.preset.untrained() {
+            return untrained(preset, settings.seed);
+        }
+        if let Some(active) = self.catalog.active_generation().await? {
+            match self.model_of(&active.id) {
+                Ok(found) => return Ok(found),
+                // Building with another model is the way out of a damaged generation.
+                Err(error) => tracing::warn!("the active generation's model: {error:#}"),
+            }
+        }
+        if Path::new(SHIPPED_MODEL).is_dir() {
+            return named_model(Path::new(SHIPPED_MODEL));
+        }
+        untrained(Preset::Small, settings.seed)
+    }
+
+    /// The model of a generation, and its name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such generation or it is damaged.
+    pub fn model_of(&self, generation: &str) -> anyhow::Result<(Arc<ModelDir>, ModelCard)> {
+        let dir = self.store.path(generation);
+        let manifest =
+            Manifest::read(&dir).with_context(|| format!("cannot read generation {generation}"))?;
+        let model = ModelDir::load(&dir.join("model"))
+            .with_context(|| format!("cannot load the model of generation {generation}"))?;
+        Ok((Arc::new(model), manifest.model))
     }
 
     /// Ingests a directory with a model.
@@ -114,33 +121,49 @@ impl Parts {
         progress: &dyn Progress,
         cancel: &Arc<AtomicBool>,
     ) -> anyhow::Result<IngestReport> {
-        let extractor = Arc::new(Extractor::load(model, &self.batcher)?);
-        let settings = IngestSettings {
-            threads: or_cores(self.settings.ingest.threads),
-            min_seconds: self.settings.ingest.min_seconds,
-            max_seconds: self.settings.audio.max_track_seconds,
-        };
-        let ingest = Ingest {
-            catalog: self.catalog.clone(),
-            decoder: self.decoder.clone(),
-            extractor,
-            batcher: Arc::clone(&self.batcher),
-            settings,
-        };
-        Ok(ingest.run(request, progress, cancel).await?)
+        Ok(self.ingester(model)?.run(request, progress, cancel).await?)
     }
 
-    /// Builds a generation of what the model has analysed, checks that it loads, and activates
-    /// it. Returns it, and whether it was another than the active one.
+    /// Analyses what is in the catalogue already with a model that is new to it.
     ///
     /// # Errors
     ///
-    /// What kept it from being built or activated; the active generation then stays.
-    pub async fn build_and_activate(
+    /// What stopped it; a bad file never does.
+    pub async fn analyse_catalogue(
         &self,
-        model: &ModelDir,
+        model: &Arc<ModelDir>,
+        progress: &dyn Progress,
+        cancel: &Arc<AtomicBool>,
+    ) -> anyhow::Result<IngestReport> {
+        Ok(self.ingester(model)?.update(progress, cancel).await?)
+    }
+
+    fn ingester(&self, model: &Arc<ModelDir>) -> anyhow::Result<Ingest> {
+        Ok(Ingest {
+            catalog: self.catalog.clone(),
+            decoder: self.decoder.clone(),
+            extractor: Arc::new(Extractor::load(model, &self.batcher)?),
+            batcher: Arc::clone(&self.batcher),
+            settings: IngestSettings {
+                threads: or_cores(self.settings.ingest.threads),
+                min_seconds: self.settings.ingest.min_seconds,
+                max_seconds: self.settings.audio.max_track_seconds,
+            },
+        })
+    }
+
+    /// Builds a generation of what the model has analysed, with the files of `report` in it, and
+    /// enters it as ready. It is not active yet.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being built.
+    pub async fn build(
+        &self,
+        model: &Arc<ModelDir>,
         card: ModelCard,
-    ) -> anyhow::Result<(Manifest, bool)> {
+        report: Option<PathBuf>,
+    ) -> anyhow::Result<Manifest> {
         let search = &self.settings.search;
         let index = index::Settings {
             exact_up_to: search.exact_below,
@@ -153,41 +176,74 @@ impl Parts {
             },
             ..index::Settings::default()
         };
-        let manifest = generation::build(
-            &self.store,
-            &self.catalog,
+        let sources = generation::Sources {
+            store: &self.store,
+            catalog: &self.catalog,
             model,
-            BuildSettings { card, index },
-        )
-        .await?;
+            batcher: &self.batcher,
+        };
+        let settings = BuildSettings {
+            card,
+            index,
+            report,
+        };
+        let manifest = generation::build(&sources, settings).await?;
         let dir = self.store.path(&manifest.id);
+        self.catalog
+            .record_generation(&manifest.id, &dir, GenerationState::Ready)
+            .await?;
+        Ok(manifest)
+    }
+
+    /// Loads a generation, with all its checks, and makes it the active one. Returns whether it
+    /// was not so before.
+    ///
+    /// # Errors
+    ///
+    /// When it fails a check, or another one was activated meanwhile; the active generation then
+    /// stays.
+    pub async fn activate(&self, id: &str) -> anyhow::Result<bool> {
         let former = self
             .catalog
             .active_generation()
             .await?
-            .map(|generation| generation.id);
-        if former.as_ref() == Some(&manifest.id) {
-            return Ok((manifest, false));
+            .map(|former| former.id);
+        if former.as_deref() == Some(id) {
+            return Ok(false);
         }
-        tokio::task::block_in_place(|| manifest.verify(&dir))?;
-        self.catalog
-            .record_generation(&manifest.id, &dir, GenerationState::Ready)
-            .await?;
-        if !self
-            .catalog
-            .activate(former.as_deref(), &manifest.id)
-            .await?
-        {
+        let dir = self.store.path(id);
+        tokio::task::block_in_place(|| Generation::load(&dir, &self.batcher).map(drop))
+            .with_context(|| format!("generation {id} is not fit to serve"))?;
+        if !self.catalog.activate(former.as_deref(), id).await? {
             bail!("another generation was activated meanwhile; run the command again");
         }
-        self.prune(&manifest.id).await?;
-        Ok((manifest, true))
+        self.prune(id, former.as_deref()).await?;
+        Ok(true)
     }
 
-    async fn prune(&self, active: &str) -> anyhow::Result<()> {
+    /// [`Parts::build`] and [`Parts::activate`]: the generation, and whether it is another than
+    /// the one that was active.
+    ///
+    /// # Errors
+    ///
+    /// As theirs.
+    pub async fn build_and_activate(
+        &self,
+        model: &Arc<ModelDir>,
+        card: ModelCard,
+    ) -> anyhow::Result<(Manifest, bool)> {
+        let manifest = self.build(model, card, None).await?;
+        let new = self.activate(&manifest.id).await?;
+        Ok((manifest, new))
+    }
+
+    /// Removes old generations. The active one stays, and so does the former one: it is the way
+    /// back.
+    async fn prune(&self, active: &str, former: Option<&str>) -> anyhow::Result<()> {
+        let keep: Vec<&str> = former.into_iter().chain([active]).collect();
         for id in self
             .store
-            .prune(active, self.settings.ingest.keep_generations)?
+            .prune(&keep, self.settings.ingest.keep_generations)?
         {
             tracing::info!(generation = id, "removed an old generation");
             let known = self
@@ -211,19 +267,40 @@ impl Parts {
     ///
     /// When another worker is at work there.
     pub fn lock(&self) -> anyhow::Result<File> {
+        self.try_lock()?.with_context(|| {
+            format!(
+                "another worker is at work in {}; wait for it or stop it",
+                self.settings.data.dir.display()
+            )
+        })
+    }
+
+    /// [`Parts::lock`], or none when another worker is at work there.
+    ///
+    /// # Errors
+    ///
+    /// When the lock cannot be made.
+    pub fn try_lock(&self) -> anyhow::Result<Option<File>> {
         let path = self.settings.data.dir.join("worker.lock");
         let file =
             File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                bail!(
-                    "another worker is at work in {}; wait for it or stop it",
-                    self.settings.data.dir.display()
-                )
-            }
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
         }
+    }
+
+    /// Where a generation's report lies, if it has one.
+    #[must_use]
+    pub fn report_dir(&self, generation: &str) -> PathBuf {
+        self.store.path(generation).join("report")
+    }
+
+    /// Where the state of a training run lies.
+    #[must_use]
+    pub fn training_dir(&self, run: &str) -> PathBuf {
+        self.settings.data.dir.join("training").join(run)
     }
 
     /// Where uploads are spooled.
@@ -231,6 +308,42 @@ impl Parts {
     pub fn spool_dir(&self) -> PathBuf {
         self.settings.data.dir.join("spool")
     }
+}
+
+/// The model that ships with the project, from its directory.
+const SHIPPED_MODEL: &str = "models/songkin-small";
+
+/// A model directory and the name that it has from its path.
+fn named_model(dir: &Path) -> anyhow::Result<(Arc<ModelDir>, ModelCard)> {
+    let model = ModelDir::load(dir)
+        .with_context(|| format!("cannot load the model in {}", dir.display()))?;
+    let name = dir
+        .canonicalize()
+        .ok()
+        .and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
+    let card = ModelCard {
+        name: name.unwrap_or_else(|| "model".to_owned()),
+        trained: true,
+    };
+    Ok((Arc::new(model), card))
+}
+
+/// The untrained model of a preset.
+pub(super) fn untrained(preset: Preset, seed: u64) -> anyhow::Result<(Arc<ModelDir>, ModelCard)> {
+    let weights = untrained_weights(&preset.config(), seed)?;
+    let model = ModelDir::new(preset.config(), FeatureConfig::default(), weights)?;
+    let card = ModelCard {
+        name: format!("untrained-{}", preset.name()),
+        trained: false,
+    };
+    Ok((Arc::new(model), card))
+}
+
+/// A model's untrained twin: the same encoder and front end, weights from a seed.
+pub(super) fn untrained_like(model: &ModelDir, seed: u64) -> anyhow::Result<Arc<ModelDir>> {
+    let weights = untrained_weights(&model.config, seed)?;
+    let twin = ModelDir::new(model.config.clone(), model.features.clone(), weights)?;
+    Ok(Arc::new(twin))
 }
 
 /// Largest file that is looked at.

@@ -12,14 +12,16 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
+use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, sync::Notify};
 
-use super::{CommonFlags, Parts, begin, demo::prepare_demo, parts::or_cores, run};
+use super::{CommonFlags, Parts, begin, demo::prepare_demo, parts::or_cores, run, say};
 use crate::{
-    api::{self, App, Metrics, Spool},
+    api::{self, App, Metrics, Spool, Stopping},
     audio::{isolated, run_isolated_child},
-    config::Settings,
+    config::{Settings, hexadecimal},
     generation::Generation,
+    jobs::JobStore,
     model::describe_device,
     recommend::{Current, RecommendSettings, Recommender},
 };
@@ -44,6 +46,8 @@ enum Action {
         #[arg(long, default_value = "demo")]
         demo_dir: PathBuf,
     },
+    /// Make a key for /v1/admin. It is shown this once; only its hash goes into the settings.
+    AdminKey,
     /// Decode one file in this process, within limits; started by the server itself.
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     DecodeIsolated {
@@ -57,6 +61,9 @@ enum Action {
 pub fn server(command: ServerCommand) -> ExitCode {
     if let Some(Action::DecodeIsolated { task }) = &command.action {
         return run_isolated_child(task);
+    }
+    if let Some(Action::AdminKey) = command.action {
+        return admin_key();
     }
     let mut settings = match begin(&command.common) {
         Ok(settings) => settings,
@@ -72,6 +79,23 @@ pub fn server(command: ServerCommand) -> ExitCode {
         _ => None,
     };
     run(serve(settings, demo_dir))
+}
+
+/// Prints a new admin key and what to configure. Nothing is stored.
+fn admin_key() -> ExitCode {
+    let mut bytes = [0; 32];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        eprintln!("no random numbers are to be had: {error}");
+        return ExitCode::FAILURE;
+    }
+    let key = hexadecimal(&bytes);
+    let hash = hexadecimal(&Sha256::digest(&key));
+    say(&format!(
+        "key, for the header `Authorization: Bearer`:\n{key}\n\n\
+         configure its hash, with a comma after those of other keys:\n\
+         SONGKIN_SERVER_ADMIN_KEY_SHA256={hash}\n"
+    ));
+    ExitCode::SUCCESS
 }
 
 async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -152,6 +176,9 @@ fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
     Ok(App {
         settings: settings.clone(),
         recommender,
+        jobs: JobStore::new(parts.catalog.database().clone()),
+        generations: parts.store.clone(),
+        stopping: Stopping::default(),
         spool,
         metrics: Metrics::default(),
         device: describe_device(parts.batcher.device()),
@@ -217,7 +244,7 @@ impl Loaded {
 }
 
 /// Completes when the process is asked to stop.
-async fn stop_signal() {
+pub(super) async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

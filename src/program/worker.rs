@@ -9,15 +9,17 @@ use std::{
     },
 };
 
-use anyhow::Context;
 use clap::Parser;
 
-use super::{CommonFlags, ConsoleProgress, Parts, begin, run, say};
+use super::{CommonFlags, ConsoleProgress, Parts, begin, jobs, run, say};
 use crate::{
     audio::{isolated, run_isolated_child},
     catalog::Subset,
     config::Settings,
     ingest::{IngestReport, IngestRequest},
+    jobs::{
+        BuildParameters, EvaluateParameters, Parameters, TrainLimits, TrainParameters, TrainPreset,
+    },
 };
 
 /// Fills the catalogue and builds what the server answers from.
@@ -46,8 +48,29 @@ enum Action {
         #[arg(long)]
         no_build: bool,
     },
-    /// Build a generation of all tracks that the model has analysed, and activate it.
-    Build,
+    /// Do the jobs that are asked for over HTTP, one at a time, until stopped.
+    Run {
+        /// The worker's name in the job table.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Train a model on the catalogue, evaluate it, and put it into service if it is better.
+    Train(TrainFlags),
+    /// Build a generation of the whole catalogue, and activate it.
+    Build {
+        /// Whose model is used; the configured one where nothing is said.
+        #[arg(long)]
+        generation: Option<String>,
+        /// Do not activate it.
+        #[arg(long)]
+        no_activate: bool,
+    },
+    /// Measure a generation's model on the test tracks.
+    Evaluate {
+        /// Which; the active one where nothing is said.
+        #[arg(long)]
+        generation: Option<String>,
+    },
     /// List the files that could not be analysed, with the reasons.
     Ledger,
     /// List the generations.
@@ -68,6 +91,72 @@ enum Action {
         /// What to decode.
         task: String,
     },
+}
+
+/// Changes to a preset's recipe.
+#[derive(Debug, clap::Args)]
+struct TrainFlags {
+    /// Model and recipe: small or paper.
+    #[arg(long, default_value = "small")]
+    preset: TrainPreset,
+    /// The new model's name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Passes over the training tracks.
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// Tracks in a batch.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Peak learning rate.
+    #[arg(long)]
+    learning_rate: Option<f64>,
+    /// Temperature of the contrastive loss.
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Seed of everything that chance decides.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Fine-tune this generation's model.
+    #[arg(long, value_name = "GENERATION")]
+    start_from: Option<String>,
+    /// Most training tracks.
+    #[arg(long)]
+    training_tracks: Option<usize>,
+    /// Most validation tracks.
+    #[arg(long)]
+    validation_tracks: Option<usize>,
+    /// Most test tracks.
+    #[arg(long)]
+    test_tracks: Option<usize>,
+    /// Stop training after this time.
+    #[arg(long)]
+    max_minutes: Option<f64>,
+    /// Do not activate the new generation, even if it is better.
+    #[arg(long)]
+    no_activate: bool,
+}
+
+impl TrainFlags {
+    fn parameters(self) -> TrainParameters {
+        TrainParameters {
+            preset: self.preset,
+            name: self.name,
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            temperature: self.temperature,
+            seed: self.seed,
+            start_from: self.start_from,
+            limits: Some(TrainLimits {
+                training: self.training_tracks,
+                validation: self.validation_tracks,
+                test: self.test_tracks,
+            }),
+            max_minutes: self.max_minutes,
+            activate: !self.no_activate,
+        }
+    }
 }
 
 fn subset(text: &str) -> Result<Subset, String> {
@@ -107,16 +196,32 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
             )
             .await?
         }
-        Action::Build => {
-            let _lock = parts.lock()?;
-            build(&parts).await?;
-            ExitCode::SUCCESS
+        Action::Run { name } => {
+            jobs::run(Arc::new(parts), name).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Action::Train(flags) => {
+            return jobs::run_one(parts, Parameters::Train(flags.parameters())).await;
+        }
+        Action::Build {
+            generation,
+            no_activate,
+        } => {
+            let wanted = BuildParameters {
+                generation,
+                activate: !no_activate,
+            };
+            return jobs::run_one(parts, Parameters::Build(wanted)).await;
+        }
+        Action::Evaluate { generation } => {
+            let wanted = Parameters::Evaluate(EvaluateParameters { generation });
+            return jobs::run_one(parts, wanted).await;
         }
         Action::Ledger => ledger(&parts).await?,
         Action::Generations => generations(&parts).await?,
         Action::Activate { id } => activate(&parts, &id).await?,
         Action::ExportModel { dir } => {
-            parts.model()?.0.save(&dir)?;
+            parts.model().await?.0.save(&dir)?;
             ExitCode::SUCCESS
         }
         Action::DecodeIsolated { task } => run_isolated_child(&task),
@@ -127,7 +232,7 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
 
 async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow::Result<ExitCode> {
     let _lock = parts.lock()?;
-    let model = Arc::new(parts.model()?.0);
+    let model = parts.model().await?.0;
     let progress = ConsoleProgress::default();
     let cancel = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&cancel);
@@ -167,7 +272,7 @@ fn summary(report: &IngestReport) -> String {
 }
 
 async fn build(parts: &Parts) -> anyhow::Result<()> {
-    let (model, card) = parts.model()?;
+    let (model, card) = parts.model().await?;
     let (manifest, new) = parts.build_and_activate(&model, card).await?;
     let state = if new { "activated" } else { "active already" };
     say(&format!(
@@ -201,21 +306,7 @@ async fn generations(parts: &Parts) -> anyhow::Result<ExitCode> {
 }
 
 async fn activate(parts: &Parts, id: &str) -> anyhow::Result<ExitCode> {
-    let dir = parts.store.path(id);
-    let manifest = crate::generation::Manifest::read(&dir).with_context(|| {
-        format!("there is no generation {id}; `songkin-worker generations` lists them")
-    })?;
-    tokio::task::block_in_place(|| manifest.verify(&dir))?;
-    let former = parts
-        .catalog
-        .active_generation()
-        .await?
-        .map(|generation| generation.id);
-    let won = parts.catalog.activate(former.as_deref(), id).await?;
-    anyhow::ensure!(
-        won,
-        "another generation was activated meanwhile; run the command again"
-    );
+    parts.activate(id).await?;
     say(&format!("generation {id} is active\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in training.
 
+use super::{checkpoint::CheckpointError, dataset::DatasetError, health::Collapse};
 use crate::model::ModelError;
 
 /// Why training cannot go on.
@@ -53,6 +54,20 @@ pub enum TrainError {
         /// The weight's shape.
         expected: Vec<usize>,
     },
+    /// The model gives all tracks nearly the same embedding.
+    #[error("epoch {epoch}")]
+    Collapsed {
+        /// Epochs that were done.
+        epoch: usize,
+        /// What shows it.
+        source: Collapse,
+    },
+    /// The batches cannot be made.
+    #[error("the training tracks cannot be used")]
+    Dataset(#[from] DatasetError),
+    /// The run's state cannot be written or read.
+    #[error("checkpoint")]
+    Checkpoint(#[from] CheckpointError),
     /// The model cannot be built.
     #[error("the model cannot be trained")]
     Model(#[from] ModelError),

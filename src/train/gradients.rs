@@ -19,8 +19,15 @@ impl Gradients {
     ///
     /// [`TrainError::NoGradient`] for a weight that the loss does not depend on.
     pub fn take(mut store: GradStore, weights: &BTreeMap<String, Var>) -> Result<Self, TrainError> {
+        Self::take_some(&mut store, weights.iter())
+    }
+
+    /// [`Gradients::take`] of some weights.
+    pub(super) fn take_some<'a>(
+        store: &mut GradStore,
+        weights: impl Iterator<Item = (&'a String, &'a Var)>,
+    ) -> Result<Self, TrainError> {
         weights
-            .iter()
             .map(|(name, weight)| {
                 let gradient = store
                     .remove(weight)
@@ -48,6 +55,11 @@ impl Gradients {
         self.0
             .iter()
             .map(|(name, gradient)| (name.as_str(), gradient))
+    }
+
+    /// Adds those of other weights.
+    pub(super) fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// Adds those of another part of the batch.

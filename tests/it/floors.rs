@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// From the ground up; floors of one line do not import each other.
 const FLOORS: &[&[&str]] = &[
     &["track"],
-    &["audio"],
+    &["audio", "database"],
     &["model"],
-    &["index", "catalog", "config"],
+    &["index", "catalog", "jobs", "config"],
     &["batch"],
     &["extract"],
+    &["train"],
     &["generation"],
     &["recommend", "ingest"],
     &["api"],

@@ -3,12 +3,18 @@
 
 mod api;
 mod audio;
+mod augment;
 mod catalog;
+mod dataset;
 mod docs;
+mod evaluate;
 mod fingerprint;
 mod floors;
+mod generation;
 mod index;
 mod ingest;
+mod jobs;
 mod learner;
 mod model;
 mod support;
+mod training;

@@ -33,7 +33,7 @@ fn compare(encoder: &Encoder, name: &str) {
     let output = encoder.ast().forward(&io["input_values"]).unwrap();
     for (what, ours) in [
         ("last_hidden_state", &output.last_hidden_state),
-        ("pooler_output", &output.pooler_output),
+        ("pooler_output", &output.embedding),
     ] {
         let spread = io[what]
             .flatten_all()

@@ -30,7 +30,12 @@ pub(crate) fn ffmpeg<S: AsRef<OsStr>>(extension: &str, args: &[S]) -> Vec<u8> {
 
 /// The built worker, without the settings that the caller's environment may hold.
 pub(crate) fn worker() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_songkin-worker"));
+    program(env!("CARGO_BIN_EXE_songkin-worker"))
+}
+
+/// A program of ours, without the settings that the caller's environment may hold.
+pub(crate) fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SONGKIN_") {
             command.env_remove(name);

@@ -26,8 +26,19 @@ pub struct ViewBatch {
 pub(super) struct Chunk {
     /// Rows of the loss, `view * tracks + track`.
     pub(super) rows: Range<usize>,
-    /// What of each window is seen; `None` for all.
-    pub(super) kept: Option<KeptPatches>,
+    /// What of each window is seen.
+    pub(super) seen: Seen,
+}
+
+/// What of some windows is seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen {
+    /// Everything.
+    All,
+    /// These rows and columns of patches.
+    Grid(KeptPatches),
+    /// These patches of each window.
+    Scattered(Vec<Vec<u32>>),
 }
 
 impl ViewBatch {
@@ -83,15 +94,24 @@ impl ViewBatch {
         let mut first = 0;
         for same in kept.chunk_by(|a, b| a == b) {
             let end = first + same.len() * tracks;
-            for start in (first..end).step_by(most.max(1)) {
-                chunks.push(Chunk {
-                    rows: start..end.min(start + most.max(1)),
-                    kept: same[0].clone(),
-                });
-            }
+            let seen = same[0].clone().map_or(Seen::All, Seen::Grid);
+            chunks.extend(pieces(first..end, most).map(|rows| Chunk {
+                rows,
+                seen: seen.clone(),
+            }));
             first = end;
         }
         chunks
+    }
+
+    /// Cuts into chunks of at most `most` windows; `kept` has an entry a window.
+    pub(super) fn scattered_chunks(&self, kept: &[Vec<u32>], most: usize) -> Vec<Chunk> {
+        pieces(0..self.windows(), most)
+            .map(|rows| Chunk {
+                seen: Seen::Scattered(kept[rows.clone()].to_vec()),
+                rows,
+            })
+            .collect()
     }
 
     /// A chunk's windows, `[windows, frames, mel_bins]`.
@@ -110,6 +130,15 @@ impl ViewBatch {
         let shape = (windows.len(), self.frames, mel_bins);
         Ok(Tensor::from_vec(windows.concat(), shape, device)?)
     }
+}
+
+/// A range in pieces of at most `most`.
+fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = most.max(1);
+    let end = range.end;
+    range
+        .step_by(most)
+        .map(move |start| start..end.min(start + most))
 }
 
 #[cfg(test)]
@@ -137,6 +166,15 @@ mod tests {
         assert_eq!(rows(&mixed, 15), [0..5, 5..15]);
         assert_eq!(rows(&mixed, 4), [0..4, 4..5, 5..9, 9..13, 13..15]);
         let chunks = batch.chunks(&mixed, 15);
-        assert_eq!((&chunks[0].kept, &chunks[1].kept), (&mixed[0], &mixed[1]));
+        let grid = mixed[1].clone().map(Seen::Grid);
+        assert_eq!(chunks[0].seen, Seen::All);
+        assert_eq!(Some(&chunks[1].seen), grid.as_ref());
+        let scattered: Vec<Vec<u32>> = (0..15).map(|window| vec![window]).collect();
+        let chunks = batch.scattered_chunks(&scattered, 8);
+        assert_eq!(
+            (chunks[0].rows.clone(), chunks[1].rows.clone()),
+            (0..8, 8..15)
+        );
+        assert_eq!(chunks[1].seen, Seen::Scattered(scattered[8..].to_vec()));
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod network;
 mod patchout;
 mod settings;
+mod standardise;
 mod state;
 
 use std::{collections::BTreeMap, time::Instant};
@@ -15,7 +16,7 @@ use super::{Gradients, Optimiser, TrainError, contrastive_loss, health::Health, 
 use crate::model::{AstConfig, ProjectionHead};
 
 pub use batch::ViewBatch;
-pub use settings::{LearnerSettings, Patchout, Placement, Pooling};
+pub use settings::{LearnerSettings, Objective, Patchout, Placement};
 pub use state::LearnerState;
 
 use batch::Chunk;
@@ -89,7 +90,7 @@ impl Learner {
         settings.check(config)?;
         let weights = network::variables(encoder, head, device)?;
         Ok(Self {
-            network: Network::new(config, network::tracked(&weights), settings.pooling, device)?,
+            network: Network::new(config, network::tracked(&weights), device)?,
             optimiser: Optimiser::new(&weights, settings.optimiser)?,
             config: config.clone(),
             settings,
@@ -108,6 +109,15 @@ impl Learner {
     #[must_use]
     pub fn settings(&self) -> &LearnerSettings {
         &self.settings
+    }
+
+    /// Weights that learn, the head's included, in values.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.weights
+            .values()
+            .map(|weight| weight.elem_count())
+            .sum()
     }
 
     /// Steps taken.
@@ -158,12 +168,19 @@ impl Learner {
     /// [`TrainError`] for a batch that does not fit.
     pub fn gradients(&self, batch: &ViewBatch) -> Result<(f64, Gradients), TrainError> {
         batch.check(&self.config)?;
-        let draws = patchout::draw(&self.config, &self.settings, self.steps(), batch);
-        match self.settings.micro_batch {
-            Some(most) if most < batch.windows() => {
-                self.cached_gradients(batch, &batch.chunks(&draws, most))
+        let (config, settings, step) = (&self.config, &self.settings, self.steps());
+        let most = settings.micro_batch.unwrap_or(usize::MAX);
+        let chunks = match patchout::scatter(config, settings, step, batch.windows()) {
+            Some(kept) => batch.scattered_chunks(&kept, most.min(batch.windows())),
+            None => {
+                let draws = patchout::draw(config, settings, step, batch);
+                batch.chunks(&draws, most.min(batch.windows()))
             }
-            _ => self.direct_gradients(batch, &batch.chunks(&draws, batch.windows())),
+        };
+        if most < batch.windows() {
+            self.cached_gradients(batch, &chunks)
+        } else {
+            self.direct_gradients(batch, &chunks)
         }
     }
 
@@ -173,67 +190,112 @@ impl Learner {
         batch: &ViewBatch,
         chunks: &[Chunk],
     ) -> Result<(f64, Gradients), TrainError> {
-        let projections = chunks
-            .iter()
-            .map(|chunk| self.project(&self.network, batch, chunk))
-            .collect::<Result<Vec<_>, _>>()?;
-        let loss = self.loss(&Tensor::cat(&projections, 0)?, batch)?;
-        let gradients = Gradients::take(loss.backward()?, &self.weights)?;
+        let embeddings = self.embed(&self.network, batch, chunks)?;
+        let loss = self.loss(&self.network, &embeddings, batch)?;
+        let mut store = loss.backward()?;
+        let gradients = Gradients::take_some(&mut store, self.learning())?;
         Ok((loss::value(&loss)?, gradients))
     }
 
     /// The same gradients in the memory of one chunk (Gao et al. 2021, "Scaling Deep Contrastive
-    /// Learning Batch Size under Memory Limited Setup", arXiv:2101.06983): all projections are
+    /// Learning Batch Size under Memory Limited Setup", arXiv:2101.06983): all embeddings are
     /// computed without a graph, then the loss's gradient with respect to them; then each chunk's
-    /// projections once more with a graph, into which its part of that gradient is fed.
+    /// embeddings once more with a graph, into which its part of that gradient is fed.
     fn cached_gradients(
         &self,
         batch: &ViewBatch,
         chunks: &[Chunk],
     ) -> Result<(f64, Gradients), TrainError> {
-        let fixed = self.fixed_network()?;
-        let projections = chunks
-            .iter()
-            .map(|chunk| self.project(&fixed, batch, chunk))
-            .collect::<Result<Vec<_>, _>>()?;
-        let projections = Var::from_tensor(&Tensor::cat(&projections, 0)?)?;
-        let loss = self.loss(&projections, batch)?;
-        let gradient = loss
-            .backward()?
-            .remove(&projections)
-            .ok_or_else(|| TrainError::NoGradient("projections".to_owned()))?;
+        let embeddings = self.embed(&self.fixed_network()?, batch, chunks)?;
+        let embeddings = Var::from_tensor(&embeddings)?;
+        let loss = self.loss(&self.network, &embeddings, batch)?;
+        let mut store = loss.backward()?;
+        let gradient = store
+            .remove(&embeddings)
+            .ok_or_else(|| TrainError::NoGradient("embeddings".to_owned()))?;
+        let head = self
+            .learning()
+            .filter(|(name, _)| network::is_of_head(name));
+        let head = Gradients::take_some(&mut store, head)?;
         let mut total: Option<Gradients> = None;
         for chunk in chunks {
             let gradient = gradient.narrow(0, chunk.rows.start, chunk.rows.len())?;
-            let fed = (self.project(&self.network, batch, chunk)? * gradient)?.sum_all()?;
-            let gradients = Gradients::take(fed.backward()?, &self.weights)?;
+            let again = self.embed_chunk(&self.network, batch, chunk)?;
+            let mut store = (again * gradient)?.sum_all()?.backward()?;
+            let encoder = self
+                .learning()
+                .filter(|(name, _)| !network::is_of_head(name));
+            let gradients = Gradients::take_some(&mut store, encoder)?;
             match &mut total {
                 Some(total) => total.add(&gradients)?,
                 None => total = Some(gradients),
             }
         }
-        let total = total.ok_or_else(|| TrainError::NoGradient("projections".to_owned()))?;
+        let mut total = total.ok_or_else(|| TrainError::NoGradient("embeddings".to_owned()))?;
+        total.join(head);
         Ok((loss::value(&loss)?, total))
     }
 
-    fn loss(&self, projections: &Tensor, batch: &ViewBatch) -> Result<Tensor, TrainError> {
-        contrastive_loss(
-            projections,
-            batch.tracks(),
-            batch.artists.as_deref(),
-            &self.settings.loss,
-        )
+    /// The weights that the loss depends on. Without [`Objective::projects`] the head only waits;
+    /// where patches are pooled, so does nothing else: all tokens see each other.
+    fn learning(&self) -> impl Iterator<Item = (&String, &Var)> {
+        let projects = self.settings.objective.projects();
+        self.weights
+            .iter()
+            .filter(move |(name, _)| projects || !network::is_of_head(name))
     }
 
-    fn project(
+    /// The loss of embeddings `[views * tracks, hidden]`.
+    fn loss(
+        &self,
+        network: &Network,
+        embeddings: &Tensor,
+        batch: &ViewBatch,
+    ) -> Result<Tensor, TrainError> {
+        let objective = self.settings.objective;
+        let embeddings = match objective.standardises() {
+            true => &standardise::over_batch(embeddings)?,
+            false => embeddings,
+        };
+        let contrast = |rows: &Tensor| {
+            contrastive_loss(
+                rows,
+                batch.tracks(),
+                batch.artists.as_deref(),
+                &self.settings.loss,
+            )
+        };
+        match objective {
+            Objective::Projections => contrast(&network.project(embeddings)?),
+            Objective::Standardised => contrast(embeddings),
+            Objective::Both => {
+                let projected = contrast(&network.project(embeddings)?)?;
+                Ok((projected + contrast(embeddings)?)?)
+            }
+        }
+    }
+
+    fn embed(
+        &self,
+        network: &Network,
+        batch: &ViewBatch,
+        chunks: &[Chunk],
+    ) -> Result<Tensor, TrainError> {
+        let embeddings = chunks
+            .iter()
+            .map(|chunk| self.embed_chunk(network, batch, chunk))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&embeddings, 0)?)
+    }
+
+    fn embed_chunk(
         &self,
         network: &Network,
         batch: &ViewBatch,
         chunk: &Chunk,
     ) -> Result<Tensor, TrainError> {
         let windows = batch.tensor(chunk, self.config.num_mel_bins, &self.device)?;
-        let (_, projections) = network.forward(&windows, chunk.kept.as_ref())?;
-        Ok(projections)
+        network.embed(&windows, &chunk.seen)
     }
 
     /// The network over the same values, without a graph.
@@ -241,7 +303,6 @@ impl Learner {
         Network::new(
             &self.config,
             network::untracked(&self.weights),
-            self.settings.pooling,
             &self.device,
         )
     }
@@ -272,24 +333,46 @@ impl Learner {
                     expected: views.len(),
                 });
             }
-            let mut projections = Vec::new();
-            let mut embeddings = Vec::new();
-            for chunk in batch.chunks(&vec![None; views.len()], VALIDATION_WINDOWS) {
-                let windows = batch.tensor(&chunk, self.config.num_mel_bins, &self.device)?;
-                let (embedded, projected) = network.forward(&windows, None)?;
-                embeddings.extend(embedded.to_vec2::<f32>()?);
-                projections.push(projected);
-            }
-            total += loss::value(&self.loss(&Tensor::cat(&projections, 0)?, batch)?)?;
-            let mut embeddings = embeddings.into_iter();
+            let chunks = batch.chunks(&vec![None; views.len()], VALIDATION_WINDOWS);
+            let embeddings = self.embed(&network, batch, &chunks)?;
+            total += loss::value(&self.loss(&network, &embeddings, batch)?)?;
+            let mut embeddings = embeddings.to_vec2::<f32>()?.into_iter();
             for view in &mut views {
                 view.extend(embeddings.by_ref().take(batch.tracks()));
             }
+        }
+        if self.settings.objective.standardises() {
+            standardise::over_all(&mut views);
         }
         Ok(Validation {
             loss: total / batches.len() as f64,
             health: Health::of(&views),
         })
+    }
+
+    /// The encoder's weights by their canonical names, as [`crate::model::ModelDir`] takes them. Where the
+    /// objective standardises embeddings, the encoder does so from here on: mean and deviation
+    /// of each dimension over the windows of `sample` go into its last layer norm.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] for batches that do not fit.
+    pub fn trained_encoder(
+        &self,
+        sample: &[ViewBatch],
+    ) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        let mut weights = self.encoder_weights()?;
+        if self.settings.objective.standardises() {
+            let network = self.fixed_network()?;
+            let mut embeddings = Vec::new();
+            for batch in sample {
+                batch.check(&self.config)?;
+                let chunks = batch.chunks(&vec![None; batch.views.len()], VALIDATION_WINDOWS);
+                embeddings.extend(self.embed(&network, batch, &chunks)?.to_vec2::<f32>()?);
+            }
+            standardise::fold(&mut weights, &embeddings)?;
+        }
+        Ok(weights)
     }
 
     /// A copy of the encoder's weights by their canonical names, as [`crate::model::ModelDir`] takes them.

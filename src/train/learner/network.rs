@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::Pooling;
+use super::batch::Seen;
 use crate::{
-    model::{Ast, AstConfig, KeptPatches, ProjectionHead},
+    model::{Ast, AstConfig, ProjectionHead},
     train::TrainError,
 };
 
@@ -20,38 +20,40 @@ const HEAD: &str = "head";
 pub(super) struct Network {
     encoder: Ast,
     head: ProjectionHead,
-    pooling: Pooling,
 }
 
 impl Network {
     pub(super) fn new(
         config: &AstConfig,
         weights: HashMap<String, Tensor>,
-        pooling: Pooling,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let vb = VarBuilder::from_tensors(weights, DType::F32, device);
         Ok(Self {
             encoder: Ast::new(config, vb.pp(ENCODER))?,
             head: ProjectionHead::new(config.hidden_size, &vb.pp(HEAD))?,
-            pooling,
         })
     }
 
-    /// `[windows, frames, mel_bins]` to embeddings `[windows, hidden]` and projections `[windows, 128]`.
-    pub(super) fn forward(
-        &self,
-        windows: &Tensor,
-        kept: Option<&KeptPatches>,
-    ) -> Result<(Tensor, Tensor), TrainError> {
-        let output = self.encoder.forward_kept(windows, kept)?;
-        let embeddings = match self.pooling {
-            Pooling::Tokens => output.pooler_output,
-            Pooling::Patches => output.patch_mean()?,
+    /// `[windows, frames, mel_bins]` to embeddings `[windows, hidden]`.
+    pub(super) fn embed(&self, windows: &Tensor, seen: &Seen) -> Result<Tensor, TrainError> {
+        let output = match seen {
+            Seen::All => self.encoder.forward(windows)?,
+            Seen::Grid(kept) => self.encoder.forward_kept(windows, Some(kept))?,
+            Seen::Scattered(kept) => self.encoder.forward_scattered(windows, kept)?,
         };
-        let projections = self.head.forward(&embeddings)?;
-        Ok((embeddings, projections))
+        Ok(output.embedding)
     }
+
+    /// Embeddings `[windows, hidden]` to projections `[windows, 128]`.
+    pub(super) fn project(&self, embeddings: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(self.head.forward(embeddings)?)
+    }
+}
+
+/// Whether a weight belongs to the head.
+pub(super) fn is_of_head(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(part, _)| part == HEAD)
 }
 
 /// All weights as variables of their own, on the device.

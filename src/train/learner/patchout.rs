@@ -1,6 +1,9 @@
 //! What each view of a step sees.
 
-use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand::{
+    RngExt, SeedableRng,
+    seq::{SliceRandom, index::sample},
+};
 use rand_chacha::ChaCha8Rng;
 
 use super::{LearnerSettings, Placement, ViewBatch};
@@ -41,6 +44,29 @@ pub(super) fn draw(
         .collect()
 }
 
+/// Draws the patches that each window of the batch keeps, row by row of the loss, where the settings say so.
+pub(super) fn scatter(
+    config: &AstConfig,
+    settings: &LearnerSettings,
+    step: u64,
+    windows: usize,
+) -> Option<Vec<Vec<u32>>> {
+    let kept = settings.patchout.kept_per_row?;
+    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+    rng.set_stream(step + 1);
+    let (rows, columns) = config.patch_grid();
+    let mut window = || {
+        let row = |row| {
+            let mut own = sample(&mut rng, columns, kept).into_vec();
+            own.sort_unstable();
+            own.into_iter()
+                .map(move |column| (row * columns + column) as u32)
+        };
+        (0..rows).flat_map(row).collect()
+    };
+    Some((0..windows).map(|_| window()).collect())
+}
+
 /// All of `0..count` but `dropped` of them, in order.
 fn keep(count: usize, dropped: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
     let mut kept: Vec<u32> = (0..count as u32).collect();
@@ -54,6 +80,25 @@ fn keep(count: usize, dropped: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
 mod tests {
     use super::*;
     use crate::model::Preset;
+
+    #[test]
+    fn scattered_patches_come_from_every_row_of_every_window() {
+        let config = Preset::Small.config();
+        let mut settings = LearnerSettings::default();
+        assert_eq!(scatter(&config, &settings, 0, 4), None);
+        settings.patchout.kept_per_row = Some(3);
+        let drawn = scatter(&config, &settings, 5, 4).unwrap_or_default();
+        assert_eq!(drawn.len(), 4);
+        for window in &drawn {
+            let rows: Vec<u32> = window.iter().map(|number| number / 64).collect();
+            let all: Vec<u32> = (0..8).flat_map(|row| [row; 3]).collect();
+            assert_eq!(rows, all);
+            assert!(window.is_sorted_by(|a, b| a < b), "none twice");
+        }
+        assert_ne!(drawn[0], drawn[1]);
+        assert_eq!(scatter(&config, &settings, 5, 4), Some(drawn.clone()));
+        assert_ne!(scatter(&config, &settings, 6, 4), Some(drawn));
+    }
 
     #[test]
     fn draws_are_of_the_asked_size_and_repeat_for_a_step_alone() {

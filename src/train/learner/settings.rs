@@ -22,14 +22,44 @@ pub struct LearnerSettings {
     /// Most windows that are held in memory at once. A larger batch has the same gradient, for
     /// one more forward pass.
     pub micro_batch: Option<usize>,
+    /// What of the embeddings the loss compares.
+    pub objective: Objective,
     /// What is left out of each window.
     pub patchout: Patchout,
     /// Where windows shorter than the encoder's longest are put.
     pub placement: Placement,
-    /// Which tokens make the embedding that is trained.
-    pub pooling: Pooling,
     /// Fixes the head's first weights and what is left out.
     pub seed: u64,
+}
+
+/// What of the embeddings the loss compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Their projections by the head, as SimCLR does.
+    #[default]
+    Projections,
+    /// The embeddings themselves, each dimension standardised over the batch. A spectrogram encoder's
+    /// embeddings differ mostly in loudness and tilt, a few directions that a projection head
+    /// hides from the loss; standardised, every dimension counts alike. The trained encoder has
+    /// the standardisation in its last layer norm.
+    Standardised,
+    /// Both losses, added. The head gets standardised embeddings.
+    Both,
+}
+
+impl Objective {
+    /// Whether embeddings are standardised.
+    #[must_use]
+    pub fn standardises(self) -> bool {
+        self != Self::Projections
+    }
+
+    /// Whether the head takes part.
+    #[must_use]
+    pub fn projects(self) -> bool {
+        self != Self::Standardised
+    }
 }
 
 /// Rows and columns of patches that are left out of each view, drawn anew for every step and view
@@ -41,6 +71,9 @@ pub struct Patchout {
     pub mel_rows_dropped: usize,
     /// Columns, along the time axis.
     pub time_columns_dropped: usize,
+    /// In place of rows and columns: so many patches of every row are kept, drawn for each row
+    /// of each window on its own. At the same cost a window is then heard over its whole length.
+    pub kept_per_row: Option<usize>,
 }
 
 /// Which position embeddings a window has that is shorter than the encoder's longest.
@@ -52,17 +85,6 @@ pub enum Placement {
     Random,
     /// The first.
     Start,
-}
-
-/// Which tokens make the embedding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean of class and distillation token: what `transformers` calls the pooled output.
-    #[default]
-    Tokens,
-    /// The mean of the patches' tokens.
-    Patches,
 }
 
 impl LearnerSettings {
@@ -91,6 +113,12 @@ impl LearnerSettings {
             if dropped >= all {
                 return fault(key, dropped.to_string(), "some patches have to be left");
             }
+        }
+        if let Some(kept) = self.patchout.kept_per_row
+            && !(1..=columns).contains(&kept)
+        {
+            let expected = "it has to be between 1 and the columns of the patch grid";
+            return fault("patchout.kept_per_row", kept.to_string(), expected);
         }
         let optimiser = &self.optimiser;
         for (key, value) in [

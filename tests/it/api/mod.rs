@@ -1,6 +1,7 @@
 //! The HTTP interface: a real server on the demo catalogue, and every answer that any of these tests
 //! gets is held against `openapi.yaml`.
 
+mod admin;
 mod contract;
 mod docs;
 mod documented;

@@ -7,6 +7,7 @@ mod ingest;
 mod scan;
 mod search;
 mod store;
+mod trainable;
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use songkin::{
     catalog::{Catalog, CatalogError, ExtractorId, FileState, Subject},
+    database::DatabaseError,
     track::TrackId,
 };
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -70,7 +71,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         Catalog::open_read_only(house.database()).await.unwrap_err(),
     ] {
         assert!(
-            matches!(error, CatalogError::NewerSchema { found: 9999, .. }),
+            matches!(
+                error,
+                CatalogError::Database(DatabaseError::NewerSchema { found: 9999, .. })
+            ),
             "{error:?}"
         );
         assert!(
@@ -85,13 +89,19 @@ async fn reading_only_neither_creates_nor_updates_nor_writes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("catalogue.db");
     let error = Catalog::open_read_only(&path).await.unwrap_err();
-    assert!(matches!(error, CatalogError::Open { .. }), "{error:?}");
+    assert!(
+        matches!(error, CatalogError::Database(DatabaseError::Open { .. })),
+        "{error:?}"
+    );
     assert!(!path.exists());
 
     std::fs::write(&path, "").unwrap();
     let error = Catalog::open_read_only(&path).await.unwrap_err();
     assert!(
-        matches!(error, CatalogError::OlderSchema { found: 0, .. }),
+        matches!(
+            error,
+            CatalogError::Database(DatabaseError::OlderSchema { found: 0, .. })
+        ),
         "{error:?}"
     );
 
@@ -101,7 +111,10 @@ async fn reading_only_neither_creates_nor_updates_nor_writes() {
         .upsert_metadata(&fixture(), |_| {})
         .await
         .unwrap_err();
-    assert!(matches!(error, CatalogError::ReadOnly), "{error:?}");
+    assert!(
+        matches!(error, CatalogError::Database(DatabaseError::ReadOnly)),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ fn loss(ast: &Ast, windows: &Tensor, kept: Option<&KeptPatches>) -> Tensor {
     let output = ast.forward_kept(windows, kept).unwrap();
     let dtype = windows.dtype();
     [
-        (output.patch_mean().unwrap(), 1.0),
-        (output.pooler_output, 1.0),
+        (output.embedding.clone(), 1.0),
+        (output.pooler_output().unwrap(), 1.0),
         (output.last_hidden_state, 0.05),
     ]
     .into_iter()
@@ -99,7 +99,10 @@ fn the_kernels_gradients_are_those_of_plain_f64() {
                 assert!(size < 1e-9 && worst < 1e-4, "case {number}: {name} {worst}");
                 continue;
             }
-            assert!(size > 1e-3, "case {number}: {name}'s gradient is next to nothing");
+            assert!(
+                size > 1e-3,
+                "case {number}: {name}'s gradient is next to nothing"
+            );
             assert!(
                 worst < 2e-5 * size.max(1.0),
                 "case {number}: {name} differs by {worst} of {size}"
@@ -146,5 +149,56 @@ fn no_weight_lacks_its_gradient() {
                 gradient[entry]
             );
         }
+    }
+}
+
+#[test]
+fn scattered_patches_are_the_windows_own() {
+    let config = tiny();
+    let (columns, all) = (
+        config.patch_grid().1,
+        config.patch_grid().0 * config.patch_grid().1,
+    );
+    let (_, ast) = variables(&config, &shaken_weights(&config), DType::F32);
+    let windows = tensor(&[2, 164, 128], 31);
+    let whole: Vec<u32> = (0..all as u32).collect();
+    let got = ast
+        .forward_scattered(&windows, &[whole.clone(), whole])
+        .unwrap();
+    let want = ast.forward(&windows).unwrap();
+    let (error, _) = difference(&got.last_hidden_state, &want.last_hidden_state);
+    assert!(error < 1e-4, "{error}");
+
+    // The same rows and columns in every window are a grid, and other windows do not matter.
+    let kept = KeptPatches {
+        mel_rows: vec![1, 4],
+        time_columns: vec![0, 2, 9],
+        first_column: 0,
+    };
+    let numbers = |row: usize| {
+        kept.time_columns
+            .iter()
+            .map(move |c| (row * columns) as u32 + c)
+    };
+    let own: Vec<u32> = numbers(1).chain(numbers(4)).collect();
+    let other: Vec<u32> = own.iter().map(|number| number + 1).collect();
+    let got = ast.forward_scattered(&windows, &[own, other]).unwrap();
+    let want = ast.forward_kept(&windows, Some(&kept)).unwrap();
+    let first =
+        |output: &songkin::model::AstOutput| output.last_hidden_state.narrow(0, 0, 1).unwrap();
+    let (error, _) = difference(&first(&got), &first(&want));
+    assert!(error < 1e-4, "{error}");
+    let (error, _) = difference(&got.last_hidden_state, &want.last_hidden_state);
+    assert!(error > 1e-2, "the second window sees other patches");
+
+    for wrong in [
+        vec![vec![0], vec![0, 1]],
+        vec![vec![0]],
+        vec![vec![all as u32]; 2],
+    ] {
+        assert!(
+            ast.forward_scattered(&windows, &wrong).is_err(),
+            "{wrong:?}"
+        );
     }
 }

@@ -42,7 +42,8 @@ fn healthy_embeddings_are_no_collapse() {
 #[test]
 fn a_collapse_is_seen_whichever_way_it_goes() {
     let limits = CollapseLimits::default();
-    let what = |views: &[Vec<Vec<f32>>]| -> Option<Collapse> { Health::of(views).collapse(&limits) };
+    let what =
+        |views: &[Vec<Vec<f32>>]| -> Option<Collapse> { Health::of(views).collapse(&limits) };
 
     let mut point = [embeddings(40, 24, 1), embeddings(40, 24, 2)];
     for value in point.iter_mut().flatten().flatten() {
@@ -60,7 +61,11 @@ fn a_collapse_is_seen_whichever_way_it_goes() {
     }
     let collapse = what(&arc).unwrap();
     assert_eq!(collapse.what, "effective rank");
-    assert!(collapse.to_string().starts_with("the embeddings have collapsed: their effective rank is 1."));
+    assert!(
+        collapse
+            .to_string()
+            .starts_with("the embeddings have collapsed: their effective rank is 1.")
+    );
 
     let mut broken = [embeddings(40, 24, 1), embeddings(40, 24, 2)];
     broken[1][3][5] = f32::NAN;

@@ -2,12 +2,11 @@
 
 use candle_core::{DType, Device};
 use songkin::{
-    model::{ModelDir, Preset, untrained_weights},
     audio::FeatureConfig,
+    model::{AstConfig, ModelDir, Pooling, Preset, untrained_weights},
     train::{
-        Learner, LearnerSettings, LearnerState, LossSettings, Patchout, Placement, Pooling, Schedule,
-        TrainError, ViewBatch,
-        health::CollapseLimits,
+        Learner, LearnerSettings, LearnerState, LossSettings, Objective, Patchout, Placement,
+        Schedule, TrainError, ViewBatch, health::CollapseLimits,
     },
 };
 
@@ -22,14 +21,22 @@ fn batch(frames: usize, tracks: usize, views: usize, seed: u64) -> ViewBatch {
     ViewBatch {
         frames,
         views: (0..views)
-            .map(|view| (0..tracks).map(|track| window(view * tracks + track)).collect())
+            .map(|view| {
+                (0..tracks)
+                    .map(|track| window(view * tracks + track))
+                    .collect()
+            })
             .collect(),
         artists: None,
     }
 }
 
 fn learner(settings: LearnerSettings) -> Learner {
-    let config = tiny();
+    pooled(Pooling::Patches, settings)
+}
+
+fn pooled(pooling: Pooling, settings: LearnerSettings) -> Learner {
+    let config = AstConfig { pooling, ..tiny() };
     Learner::new(&config, shaken_weights(&config), settings, &Device::Cpu).unwrap()
 }
 
@@ -39,8 +46,8 @@ fn busy() -> LearnerSettings {
         patchout: Patchout {
             mel_rows_dropped: 3,
             time_columns_dropped: 4,
+            kept_per_row: None,
         },
-        pooling: Pooling::Patches,
         clip_norm: Some(1.0),
         schedule: Schedule::WarmupCosine {
             warmup_steps: 2,
@@ -52,18 +59,37 @@ fn busy() -> LearnerSettings {
     }
 }
 
+/// A few patches of every row of each window, standardised embeddings.
+fn scattered(objective: Objective) -> LearnerSettings {
+    LearnerSettings {
+        objective,
+        patchout: Patchout {
+            kept_per_row: Some(3),
+            ..Patchout::default()
+        },
+        ..busy()
+    }
+}
+
 fn bits(state: &LearnerState) -> Vec<(String, Vec<u32>)> {
     let bits = |tensor: &candle_core::Tensor| {
         let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         values.into_iter().map(f32::to_bits).collect()
     };
     let tensors = state.tensors.iter();
-    tensors.map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
+    tensors
+        .map(|(name, tensor)| (name.clone(), bits(tensor)))
+        .collect()
 }
 
 #[test]
 fn cached_gradients_are_those_of_one_pass() {
-    for (settings, frames) in [(LearnerSettings::default(), 164), (busy(), 100)] {
+    for (settings, frames) in [
+        (LearnerSettings::default(), 164),
+        (busy(), 100),
+        (scattered(Objective::Both), 164),
+        (scattered(Objective::Standardised), 164),
+    ] {
         let batch = batch(frames, 5, 3, 1);
         let (want_loss, want) = learner(settings.clone()).gradients(&batch).unwrap();
         for most in [1, 4, 14] {
@@ -84,17 +110,17 @@ fn cached_gradients_are_those_of_one_pass() {
 #[test]
 fn every_weight_is_trained_under_either_pooling() {
     for pooling in [Pooling::Tokens, Pooling::Patches] {
-        let settings = LearnerSettings {
-            pooling,
-            ..busy()
-        };
-        let (_, gradients) = learner(settings).gradients(&batch(164, 4, 2, 2)).unwrap();
+        let (_, gradients) = pooled(pooling, busy())
+            .gradients(&batch(164, 4, 2, 2))
+            .unwrap();
         for (name, gradient) in gradients.iter() {
-            let largest = to_f64(gradient).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            let largest = to_f64(gradient)
+                .into_iter()
+                .fold(0.0, |a: f64, b| a.max(b.abs()));
             // Softmax takes no notice of a bias of all keys.
             assert!(largest > 0.0 || name.ends_with("k_proj.bias"), "{name}");
         }
-        let mut learner = learner(LearnerSettings { pooling, ..busy() });
+        let mut learner = pooled(pooling, busy());
         let before = learner.state().unwrap();
         for _ in 0..3 {
             learner.step(&batch(164, 4, 2, 2)).unwrap();
@@ -131,9 +157,15 @@ fn a_restored_learner_goes_on_bit_for_bit() {
             assert_eq!(repeated.loss.to_bits(), report.loss.to_bits());
             assert_eq!(repeated.learning_rate, report.learning_rate);
         }
-        assert_eq!(bits(&again.state().unwrap()), bits(&through.state().unwrap()));
+        assert_eq!(
+            bits(&again.state().unwrap()),
+            bits(&through.state().unwrap())
+        );
     }
-    let mut other = LearnerSettings { seed: 6, ..settings };
+    let mut other = LearnerSettings {
+        seed: 6,
+        ..settings
+    };
     other.micro_batch = None;
     let mut other = Learner::restore(&tiny(), other, &states[0], &Device::Cpu).unwrap();
     assert_ne!(other.step(&batches[0]).unwrap().loss, reports[0].loss);
@@ -142,7 +174,10 @@ fn a_restored_learner_goes_on_bit_for_bit() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let mut learner = learner(busy());
             for number in 0..2 {
@@ -194,7 +229,12 @@ fn the_loss_of_a_small_set_falls() {
         learner.step(&batch).unwrap();
     }
     let last = learner.validate(&[batch]).unwrap();
-    assert!(last.loss < first.loss - 0.5, "{} to {}", first.loss, last.loss);
+    assert!(
+        last.loss < first.loss - 0.5,
+        "{} to {}",
+        first.loss,
+        last.loss
+    );
     assert!(last.health.alignment < first.health.alignment);
 }
 
@@ -211,7 +251,10 @@ fn a_validation_is_the_loss_that_a_step_begins_with() {
     assert!(json["loss"].is_number() && json["uniformity"].is_number());
     assert!(matches!(
         learner.validate(&[]),
-        Err(TrainError::Batch { what: "batches", .. })
+        Err(TrainError::Batch {
+            what: "batches",
+            ..
+        })
     ));
 }
 
@@ -222,7 +265,9 @@ fn batches_and_settings_that_cannot_be_are_named() {
     type Spoil = fn(&mut ViewBatch);
     let cases: [(&str, Spoil); 7] = [
         ("views", |batch| batch.views.truncate(1)),
-        ("tracks", |batch| batch.views.iter_mut().for_each(|view| view.truncate(1))),
+        ("tracks", |batch| {
+            batch.views.iter_mut().for_each(|view| view.truncate(1))
+        }),
         ("tracks in a view", |batch| batch.views[1].truncate(2)),
         ("values in a window", |batch| batch.views[1][1].truncate(9)),
         ("frames", |batch| batch.frames = 15),
@@ -240,9 +285,15 @@ fn batches_and_settings_that_cannot_be_are_named() {
     assert_eq!(learner.steps(), 0);
 
     let cases: [(&str, fn(&mut LearnerSettings)); 6] = [
-        ("patchout.mel_rows_dropped", |s| s.patchout.mel_rows_dropped = 12),
-        ("patchout.time_columns_dropped", |s| s.patchout.time_columns_dropped = 15),
-        ("optimiser.learning_rate", |s| s.optimiser.learning_rate = f64::NAN),
+        ("patchout.mel_rows_dropped", |s| {
+            s.patchout.mel_rows_dropped = 12
+        }),
+        ("patchout.time_columns_dropped", |s| {
+            s.patchout.time_columns_dropped = 15
+        }),
+        ("optimiser.learning_rate", |s| {
+            s.optimiser.learning_rate = f64::NAN
+        }),
         ("optimiser.beta2", |s| s.optimiser.beta2 = 1.0),
         ("clip_norm", |s| s.clip_norm = Some(0.0)),
         ("micro_batch", |s| s.micro_batch = Some(0)),
@@ -274,7 +325,9 @@ fn a_state_that_does_not_fit_names_the_tensor() {
     let mut reshaped = state.clone();
     let other = candle_core::Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
     reshaped.tensors.insert(name.to_owned(), other);
-    assert!(matches!(restore(&reshaped), TrainError::StateShape { name: found, .. } if found == name));
+    assert!(
+        matches!(restore(&reshaped), TrainError::StateShape { name: found, .. } if found == name)
+    );
     let mut headless = state;
     headless.tensors.remove("head.projection.2.bias");
     assert!(matches!(restore(&headless), TrainError::Tensor(_)));
@@ -297,11 +350,13 @@ fn a_states_tensors_do_not_change_with_later_steps() {
 fn what_was_learned_is_a_model() {
     let config = Preset::Small.config();
     let weights = untrained_weights(&config, 0).unwrap();
-    let untrained = ModelDir::new(config.clone(), FeatureConfig::default(), weights.clone()).unwrap();
+    let untrained =
+        ModelDir::new(config.clone(), FeatureConfig::default(), weights.clone()).unwrap();
     let settings = LearnerSettings {
         patchout: Patchout {
             mel_rows_dropped: 6,
             time_columns_dropped: 56,
+            ..Patchout::default()
         },
         ..LearnerSettings::default()
     };
@@ -310,4 +365,77 @@ fn what_was_learned_is_a_model() {
     let trained = learner.encoder_weights().unwrap();
     let trained = ModelDir::new(config, FeatureConfig::default(), trained).unwrap();
     assert_ne!(trained.extractor, untrained.extractor);
+}
+
+#[test]
+fn only_what_the_objective_looks_at_is_trained() {
+    let batch = batch(164, 4, 2, 3);
+    for (objective, head_moves) in [(Objective::Both, true), (Objective::Standardised, false)] {
+        let mut learner = learner(scattered(objective));
+        let before = learner.state().unwrap();
+        learner.step(&batch).unwrap();
+        let after = learner.state().unwrap();
+        for (name, weight) in &before.tensors {
+            let (moved, _) = difference(&after.tensors[name], weight);
+            let waits = name.contains("k_proj.bias") || name.starts_with("head") && !head_moves;
+            // Optimiser tensors have the names of weights with a prefix of their own.
+            if name.starts_with("encoder") || name.starts_with("head") {
+                assert!(waits || moved > 0.0, "{objective:?}: {name} stays");
+                assert!(
+                    head_moves || !name.starts_with("head") || moved == 0.0,
+                    "{name} moves"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_standardisation_of_training_is_in_the_encoder_that_comes_out() {
+    let mut learner = learner(scattered(Objective::Standardised));
+    let sample = [batch(164, 8, 2, 4), batch(164, 8, 2, 5)];
+    for batch in &sample {
+        learner.step(batch).unwrap();
+    }
+    let raw = learner.encoder_weights().unwrap();
+    let folded = learner.trained_encoder(&sample).unwrap();
+    let config = learner.config();
+    let embed = |weights: &std::collections::BTreeMap<String, candle_core::Tensor>| {
+        let (_, ast) = super::variables(config, weights, DType::F32);
+        let windows: Vec<f32> = sample
+            .iter()
+            .flat_map(|b| b.views.iter().flatten())
+            .flatten()
+            .copied()
+            .collect();
+        let windows = candle_core::Tensor::from_vec(windows, (32, 164, 128), &Device::Cpu).unwrap();
+        ast.forward(&windows).unwrap().embedding.detach()
+    };
+    let (before, after) = (embed(&raw), embed(&folded));
+    let mean = |x: &candle_core::Tensor| x.mean_keepdim(0).unwrap();
+    let deviation = |x: &candle_core::Tensor| {
+        x.broadcast_sub(&mean(x))
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .mean_keepdim(0)
+            .unwrap()
+            .sqrt()
+            .unwrap()
+    };
+    assert!(to_f64(&mean(&before)).iter().any(|mean| mean.abs() > 0.01));
+    for mean in to_f64(&mean(&after)) {
+        assert!(mean.abs() < 1e-3, "mean {mean}");
+    }
+    for (now, then) in to_f64(&deviation(&after))
+        .into_iter()
+        .zip(to_f64(&deviation(&before)))
+    {
+        // What hardly varied varies less than 1 even now.
+        let expected = then / (then * then + 1e-6).sqrt();
+        assert!(
+            (now - expected).abs() < 1e-3,
+            "deviation {now}, {expected} expected"
+        );
+    }
 }

@@ -1,0 +1,135 @@
+//! The SQLite file that the catalogue and the jobs share: connections, schema, transactions.
+//!
+//! Its tables belong to the floors above, each to one; this floor knows the file alone.
+
+mod error;
+mod schema;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use error::DatabaseError;
+
+/// How long a connection waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Readers block neither each other nor the writer (WAL); a few are enough for queries that take
+/// well under a millisecond.
+const READERS: u32 = 4;
+
+/// A SQLite file in WAL mode, written through one connection and read through several.
+///
+/// Cheap to clone; clones share the connections. Several processes may hold the same file open.
+#[derive(Clone, Debug)]
+pub struct Database {
+    path: PathBuf,
+    writer: Option<SqlitePool>,
+    readers: SqlitePool,
+}
+
+impl Database {
+    /// Opens the database at `path` for reading and writing; creates it and brings its schema up
+    /// to date where needed.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NewerSchema`] where a newer program has written it,
+    /// [`DatabaseError::Open`] and [`DatabaseError::Migrate`] where it cannot be opened or updated.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, DatabaseError> {
+        let path = path.as_ref();
+        let open_error = |source| DatabaseError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let options = connect_options(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .map_err(open_error)?;
+        schema::migrate(&writer, path).await?;
+        let readers = connect_readers(path).await.map_err(open_error)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Some(writer),
+            readers,
+        })
+    }
+
+    /// Opens an existing database for reading.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`DatabaseError::OlderSchema`] where the file would first have to be
+    /// brought up to date.
+    pub async fn open_read_only(path: impl AsRef<Path>) -> Result<Self, DatabaseError> {
+        let path = path.as_ref();
+        let readers = connect_readers(path)
+            .await
+            .map_err(|source| DatabaseError::Open {
+                path: path.to_owned(),
+                source,
+            })?;
+        schema::refuse_other(&mut *readers.acquire().await?, path).await?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: None,
+            readers,
+        })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for running queries and closes all connections, also those of clones.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        // The writer goes last: the last connection to close folds the log into the database.
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+    }
+
+    /// Connections that can only read.
+    #[must_use]
+    pub fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Begins a write; dropped without a commit it leaves nothing behind.
+    ///
+    /// It takes the write lock at once: a transaction that starts by reading could find at its
+    /// first write that another process has written, which no waiting repairs.
+    ///
+    /// # Errors
+    /// [`DatabaseError::ReadOnly`], [`DatabaseError::Query`] where the lock is not to be had.
+    pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
+        let writer = self.writer.as_ref().ok_or(DatabaseError::ReadOnly)?;
+        Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+async fn connect_readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(connect_options(path).read_only(true))
+        .await
+}
