@@ -19,12 +19,17 @@ use songkin::{
 };
 
 fn main() {
-    let Some(input) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) else {
+    let Some(input) = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"))
+    else {
         println!("name the file that scripts/bench-step writes");
         return;
     };
-    let mut tensors: BTreeMap<String, Tensor> =
-        candle_core::safetensors::load(input, &Device::Cpu).unwrap().into_iter().collect();
+    let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load(input, &Device::Cpu)
+        .unwrap()
+        .into_iter()
+        .collect();
     let windows = tensors.remove("windows").unwrap();
     for (name, weight) in tensors.clone() {
         tensors.insert(format!("m.{name}"), weight.zeros_like().unwrap());
@@ -77,7 +82,10 @@ fn processor_seconds() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = text.rsplit(')').next().unwrap_or_default();
     let ticks = after.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    ticks
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 /// Largest resident memory so far; 0 where the system has no `/proc`.

@@ -13,7 +13,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     AstConfig, Pooling,
-    kernels::{self, StackShape, plain},
+    kernels::{self, Buffers, StackShape, plain},
 };
 
 /// Tokens before the patches: class and distillation.
@@ -363,7 +363,7 @@ pub struct Ast {
 enum Packed {
     Never,
     Once(Tensor),
-    EveryPass(Vec<Tensor>),
+    EveryPass(Vec<Tensor>, Buffers),
 }
 
 impl Ast {
@@ -432,8 +432,12 @@ impl Ast {
                     x = layer.forward(&x)?;
                 }
             }
-            Packed::Once(packed) => x = kernels::stack(&x, packed, self.shape)?,
-            Packed::EveryPass(parts) => x = kernels::stack(&x, &pack(parts)?, self.shape)?,
+            Packed::Once(packed) => {
+                x = kernels::stack(&x, packed, self.shape, Buffers::default())?;
+            }
+            Packed::EveryPass(parts, buffers) => {
+                x = kernels::stack(&x, &pack(parts)?, self.shape, buffers.clone())?;
+            }
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
         let pooled = match self.pooling {
@@ -455,7 +459,7 @@ impl Packed {
         }
         let tensors: Vec<Tensor> = parts.iter().map(|part| (**part).clone()).collect();
         if tensors.iter().any(Tensor::is_variable) {
-            return Ok(Self::EveryPass(tensors));
+            return Ok(Self::EveryPass(tensors, Buffers::default()));
         }
         let packed = pack(&tensors)?;
         // The layers look into the packed weights from here on, so that these are held once.

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
+    buffers::{Buffer, Buffers},
     layer::{Layer, StackShape},
     matrix::{Held, Matrix, MatrixMut, multiply},
     norm::Standard,
@@ -21,20 +22,20 @@ const QUERIES: usize = 128;
 pub(super) struct Kept {
     standard: Standard,
     /// `[windows, tokens, 3 hidden]`: queries, keys, values.
-    qkv: Vec<f32>,
+    qkv: Buffer,
     /// `[windows, tokens, hidden]`: what the heads read, before the output projection.
-    context: Vec<f32>,
+    context: Buffer,
     /// `[windows, heads, tokens]`: logarithms of the softmax's sums.
-    log_sums: Vec<f32>,
+    log_sums: Buffer,
 }
 
 impl Kept {
-    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+    pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
-            standard: Standard::new(rows, shape.hidden),
-            qkv: vec![0.0; rows * 3 * shape.hidden],
-            context: vec![0.0; rows * shape.hidden],
-            log_sums: vec![0.0; rows * shape.heads],
+            standard: Standard::new(rows, shape.hidden, buffers),
+            qkv: buffers.take(rows * 3 * shape.hidden),
+            context: buffers.take(rows * shape.hidden),
+            log_sums: buffers.take(rows * shape.heads),
         }
     }
 }
@@ -130,15 +131,15 @@ fn heads(shape: &StackShape, tokens: usize, kept: &mut Kept) {
 
 /// Buffers of the backward pass, used by one layer after another.
 pub(super) struct Scratch {
-    qkv: Vec<f32>,
-    context: Vec<f32>,
+    qkv: Buffer,
+    context: Buffer,
 }
 
 impl Scratch {
-    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+    pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
-            qkv: vec![0.0; rows * 3 * shape.hidden],
-            context: vec![0.0; rows * shape.hidden],
+            qkv: buffers.take(rows * 3 * shape.hidden),
+            context: buffers.take(rows * shape.hidden),
         }
     }
 }

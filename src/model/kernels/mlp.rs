@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
+    buffers::{Buffer, Buffers},
     layer::{Layer, StackShape},
     matrix::Held,
     norm::Standard,
@@ -14,14 +15,14 @@ use super::{
 pub(super) struct Kept {
     standard: Standard,
     /// `[rows, intermediate]`: what goes into the GELU.
-    wide: Vec<f32>,
+    wide: Buffer,
 }
 
 impl Kept {
-    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+    pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
-            standard: Standard::new(rows, shape.hidden),
-            wide: vec![0.0; rows * shape.intermediate],
+            standard: Standard::new(rows, shape.hidden, buffers),
+            wide: buffers.take(rows * shape.intermediate),
         }
     }
 }
@@ -33,7 +34,7 @@ pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, x: &mut [f32]) 
     x.par_chunks_mut(block * hidden).for_each_init(
         || {
             (
-                Standard::new(block, hidden),
+                Standard::new(block, hidden, &Buffers::default()),
                 vec![0.0; block * hidden],
                 vec![0.0; block * wide],
             )
@@ -79,13 +80,13 @@ pub(super) fn forward_kept(
 
 /// Buffer of the backward pass, used by one layer after another.
 pub(super) struct Scratch {
-    wide: Vec<f32>,
+    wide: Buffer,
 }
 
 impl Scratch {
-    pub(super) fn new(shape: &StackShape, rows: usize) -> Self {
+    pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
-            wide: vec![0.0; rows * shape.intermediate],
+            wide: buffers.take(rows * shape.intermediate),
         }
     }
 }

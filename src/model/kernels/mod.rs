@@ -9,6 +9,7 @@
 
 mod attention;
 mod blocks;
+mod buffers;
 mod embed;
 mod layer;
 mod linear;
@@ -26,6 +27,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
+pub(in crate::model) use buffers::Buffers;
 pub(in crate::model) use layer::StackShape;
 pub(in crate::model) use storage::fits;
 
@@ -109,12 +111,17 @@ pub(in crate::model) fn embed(patches: &Tensor, weight: &Tensor, table: &Tensor)
 }
 
 /// Runs tokens `[windows, tokens, hidden]` through a stack of blocks whose weights are packed in
-/// the order of `LayerWeights::in_order`. CPU and f32 only, see [`fits`].
+/// the order of `Layer::in_order` in [`super::ast`]. CPU and f32 only, see [`fits`].
 ///
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub(in crate::model) fn stack(x: &Tensor, packed: &Tensor, shape: StackShape) -> Result<Tensor> {
+pub(in crate::model) fn stack(
+    x: &Tensor,
+    packed: &Tensor,
+    shape: StackShape,
+    buffers: Buffers,
+) -> Result<Tensor> {
     let differentiable = x.track_op() || packed.track_op();
-    x.apply_op2(packed, stack::Stack::new(shape, differentiable))
+    x.apply_op2(packed, stack::Stack::new(shape, buffers, differentiable))
 }

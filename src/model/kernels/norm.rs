@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, height},
+    buffers::{Buffer, Buffers},
     layer::Affine,
     rows,
     storage::{slice, values},
@@ -12,8 +13,8 @@ use super::{
 
 /// Rows brought to mean 0 and variance 1, and what each was multiplied with.
 pub(super) struct Standard {
-    values: Vec<f32>,
-    inverse: Vec<f32>,
+    values: Buffer,
+    inverse: Buffer,
     columns: usize,
 }
 
@@ -24,10 +25,10 @@ pub(super) struct StandardBlock<'a> {
 }
 
 impl Standard {
-    pub(super) fn new(rows: usize, columns: usize) -> Self {
+    pub(super) fn new(rows: usize, columns: usize, buffers: &Buffers) -> Self {
         Self {
-            values: vec![0.0; rows * columns],
-            inverse: vec![0.0; rows],
+            values: buffers.take(rows * columns),
+            inverse: buffers.take(rows),
             columns,
         }
     }
@@ -154,7 +155,7 @@ impl CustomOp3 for LayerNorm {
         let columns = norm.weight.len();
         let count = x_values.len() / columns;
         let block = height(count);
-        let mut standard = Standard::new(count, columns);
+        let mut standard = Standard::new(count, columns, &Buffers::default());
         let mut sums = Partials::new(count, 2 * columns);
         let mut input = vec![0.0; x_values.len()];
         x_values

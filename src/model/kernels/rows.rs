@@ -3,7 +3,7 @@
 //! Each function takes a block of rows and runs on the calling thread. Slices hold whole rows;
 //! where one is documented as `[rows]` it has a value a row.
 
-use super::simd::{LANES, dispatch, exp, fold, largest, mul_add, normal, sum, sum_pairs};
+use super::simd::{LANES, exp, fold, kernel, largest, mul_add, normal, sum, sum_pairs};
 
 /// `1 / sqrt(2 pi)`, the factor of the normal density.
 const DENSITY: f32 = 0.398_942_3;
@@ -15,34 +15,33 @@ pub(super) fn fill(rows: &mut [f32], row: &[f32]) {
     }
 }
 
-/// Adds `row` to every row of `rows`.
-pub(super) fn add(rows: &mut [f32], row: &[f32]) {
-    for target in rows.chunks_exact_mut(row.len().max(1)) {
-        for (value, addend) in target.iter_mut().zip(row) {
-            *value += addend;
+kernel! {
+    /// Adds `row` to every row of `rows`.
+    fn add<'a>(rows: &'a mut [f32], row: &'a [f32]) {
+        for target in rows.chunks_exact_mut(row.len().max(1)) {
+            for (value, addend) in target.iter_mut().zip(row) {
+                *value += addend;
+            }
         }
     }
 }
 
-/// Adds every row of `rows` to `total`.
-pub(super) fn add_columns(rows: &[f32], total: &mut [f32]) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(rows: &[f32], total: &mut [f32]) {
+kernel! {
+    /// Adds every row of `rows` to `total`.
+    fn add_columns<'a>(rows: &'a [f32], total: &'a mut [f32]) {
         for row in rows.chunks_exact(total.len().max(1)) {
             for (sum, value) in total.iter_mut().zip(row) {
                 *sum += value;
             }
         }
     }
-    dispatch!(kernel(rows, total));
 }
 
-/// Rows to mean 0 and variance 1: `out = (x - mean) / sqrt(variance + epsilon)`, the first half of
-/// a layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450). `inverse`, `[rows]`, gets what each row
-/// was multiplied with.
-pub(super) fn standardise(x: &[f32], out: &mut [f32], inverse: &mut [f32], epsilon: f32) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(x: &[f32], out: &mut [f32], inverse: &mut [f32], epsilon: f32) {
+kernel! {
+    /// Rows to mean 0 and variance 1: `out = (x - mean) / sqrt(variance + epsilon)`, the first half of
+    /// a layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450). `inverse`, `[rows]`, gets what each row
+    /// was multiplied with.
+    fn standardise<'a>(x: &'a [f32], out: &'a mut [f32], inverse: &'a mut [f32], epsilon: f32) {
         let columns = x.len() / inverse.len().max(1);
         for ((x, out), inverse) in x
             .chunks_exact(columns.max(1))
@@ -57,51 +56,45 @@ pub(super) fn standardise(x: &[f32], out: &mut [f32], inverse: &mut [f32], epsil
             }
         }
     }
-    dispatch!(kernel(x, out, inverse, epsilon));
 }
 
-/// `out = x * weight + bias`, the second half of a layer norm.
-pub(super) fn scale_and_shift(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
-    let columns = weight.len().max(1);
-    for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(columns)) {
-        for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-            *out = x * weight + bias;
+kernel! {
+    /// `out = x * weight + bias`, the second half of a layer norm.
+    fn scale_and_shift<'a>(x: &'a [f32], weight: &'a [f32], bias: &'a [f32], out: &'a mut [f32]) {
+        let columns = weight.len().max(1);
+        for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(columns)) {
+            for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                *out = x * weight + bias;
+            }
         }
     }
 }
 
-/// [`scale_and_shift`] where `x` becomes its result.
-pub(super) fn scale_and_shift_in_place(x: &mut [f32], weight: &[f32], bias: &[f32]) {
-    for x in x.chunks_exact_mut(weight.len().max(1)) {
-        for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
-            *x = *x * weight + bias;
+kernel! {
+    /// [`scale_and_shift`] where `x` becomes its result.
+    fn scale_and_shift_in_place<'a>(x: &'a mut [f32], weight: &'a [f32], bias: &'a [f32]) {
+        for x in x.chunks_exact_mut(weight.len().max(1)) {
+            for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+                *x = *x * weight + bias;
+            }
         }
     }
 }
 
-/// Gradient of a layer norm. `standard` and `inverse` are what [`standardise`] gave, `gradient` is
-/// that of the output; the input's gradient is added to `input`, those of weight and bias are
-/// added to `weight_sum` and `bias_sum`.
-pub(super) fn layer_norm_gradient(
-    standard: &[f32],
-    inverse: &[f32],
-    weight: &[f32],
-    gradient: &[f32],
-    input: &mut [f32],
-    weight_sum: &mut [f32],
-    bias_sum: &mut [f32],
-) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(
-        standard: &[f32],
-        inverse: &[f32],
-        weight: &[f32],
-        gradient: &[f32],
-        input: &mut [f32],
-        weight_sum: &mut [f32],
-        bias_sum: &mut [f32],
+kernel! {
+    /// Gradient of a layer norm. `standard` and `inverse` are what [`standardise`] gave, `gradient`
+    /// is that of the output; the input's gradient is added to `input`, those of weight and bias
+    /// are added to `weight_sum` and `bias_sum`.
+    fn layer_norm_gradient<'a>(
+        standard: &'a [f32],
+        inverse: &'a [f32],
+        weight: &'a [f32],
+        gradient: &'a [f32],
+        input: &'a mut [f32],
+        weight_sum: &'a mut [f32],
+        bias_sum: &'a mut [f32],
     ) {
-        let columns = weight.len();
+        let columns = weight.len().max(1);
         let mut scaled = vec![0.0; columns];
         for (((standard, inverse), gradient), input) in standard
             .chunks_exact(columns)
@@ -125,26 +118,17 @@ pub(super) fn layer_norm_gradient(
             }
         }
     }
-    dispatch!(kernel(
-        standard, inverse, weight, gradient, input, weight_sum, bias_sum
-    ));
 }
 
-/// Rows of scores `s` become `e^(scale (s - max))`. `log_sums`, `[rows]`, gets the logarithm of
-/// each row's sum of `e^(scale s)`, and `inverse_sums`, `[rows]`, the factor that makes the row
-/// sum to 1.
-pub(super) fn exponentials(
-    scores: &mut [f32],
-    scale: f32,
-    log_sums: &mut [f32],
-    inverse_sums: &mut [f32],
-) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(
-        scores: &mut [f32],
+kernel! {
+    /// Rows of scores `s` become `e^(scale (s - max))`. `log_sums`, `[rows]`, gets the logarithm of
+    /// each row's sum of `e^(scale s)`, and `inverse_sums`, `[rows]`, the factor that makes the row
+    /// sum to 1.
+    fn exponentials<'a>(
+        scores: &'a mut [f32],
         scale: f32,
-        log_sums: &mut [f32],
-        inverse_sums: &mut [f32],
+        log_sums: &'a mut [f32],
+        inverse_sums: &'a mut [f32],
     ) {
         let columns = scores.len() / log_sums.len().max(1);
         for ((row, log_sum), inverse_sum) in scores
@@ -171,26 +155,18 @@ pub(super) fn exponentials(
             *inverse_sum = 1.0 / total;
         }
     }
-    dispatch!(kernel(scores, scale, log_sums, inverse_sums));
 }
 
-/// Gradient of a softmax. `scores` are those before it and become its result `p`; `gradient` is
-/// that of `p` and becomes that of the scores, `scale p (gradient - along)`, where `along`,
-/// `[rows]`, is the sum of `p gradient` over a row. `log_sums` is what [`exponentials`] gave.
-pub(super) fn softmax_gradient(
-    scores: &mut [f32],
-    gradient: &mut [f32],
-    scale: f32,
-    log_sums: &[f32],
-    along: &[f32],
-) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(
-        scores: &mut [f32],
-        gradient: &mut [f32],
+kernel! {
+    /// Gradient of a softmax. `scores` are those before it and become its result `p`; `gradient` is
+    /// that of `p` and becomes that of the scores, `scale p (gradient - along)`, where `along`,
+    /// `[rows]`, is the sum of `p gradient` over a row. `log_sums` is what [`exponentials`] gave.
+    fn softmax_gradient<'a>(
+        scores: &'a mut [f32],
+        gradient: &'a mut [f32],
         scale: f32,
-        log_sums: &[f32],
-        along: &[f32],
+        log_sums: &'a [f32],
+        along: &'a [f32],
     ) {
         let columns = scores.len() / log_sums.len().max(1);
         for (((scores, gradient), log_sum), along) in scores
@@ -206,42 +182,35 @@ pub(super) fn softmax_gradient(
             }
         }
     }
-    dispatch!(kernel(scores, gradient, scale, log_sums, along));
 }
 
-/// Inner product of two rows.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+kernel! {
+    /// Inner product of two rows.
+    fn dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
         sum_pairs(a, b, |a, b| a * b)
     }
-    dispatch!(kernel(a, b))
 }
 
-/// `x` becomes `x P(X <= x)` for a standard normal `X`: the exact GELU (Hendrycks, Gimpel 2016,
-/// arXiv:1606.08415).
-pub(super) fn gelu(values: &mut [f32]) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(values: &mut [f32]) {
+kernel! {
+    /// `x` becomes `x P(X <= x)` for a standard normal `X`: the exact GELU (Hendrycks, Gimpel 2016,
+    /// arXiv:1606.08415).
+    fn gelu<'a>(values: &'a mut [f32]) {
         for value in values {
             *value *= normal::<FMA>(*value).0;
         }
     }
-    dispatch!(kernel(values));
 }
 
-/// `x`, the input of a GELU, becomes its output; `gradient`, that of the output, becomes that of
-/// the input.
-pub(super) fn gelu_gradient(x: &mut [f32], gradient: &mut [f32]) {
-    #[inline(always)]
-    fn kernel<const FMA: bool>(x: &mut [f32], gradient: &mut [f32]) {
+kernel! {
+    /// `x`, the input of a GELU, becomes its output; `gradient`, that of the output, becomes that of
+    /// the input.
+    fn gelu_gradient<'a>(x: &'a mut [f32], gradient: &'a mut [f32]) {
         for (x, gradient) in x.iter_mut().zip(gradient) {
             let (cumulative, bell) = normal::<FMA>(*x);
             *gradient *= mul_add::<FMA>(*x * DENSITY, bell, cumulative);
             *x *= cumulative;
         }
     }
-    dispatch!(kernel(x, gradient));
 }
 
 #[cfg(test)]

@@ -1,23 +1,46 @@
 //! Exponential and normal distribution, written so that the compiler makes vectors of them, and
 //! the dispatch to the widest vectors of the machine.
-//!
-//! Kernels are plain loops, `#[inline(always)]` all the way down, so that [`dispatch`] compiles
-//! them once for each instruction set. `FMA` says whether that set fuses a multiplication with an
-//! addition; where none does, asking for it would call a library function for every value.
 
 /// Sums kept apart so that additions do not wait for each other: two registers of AVX-512.
 pub(super) const LANES: usize = 32;
 
-/// Calls a kernel, `fn name<const FMA: bool>(..)`, compiled for the widest vectors there are.
-macro_rules! dispatch {
-    ($kernel:ident($($argument:expr),* $(,)?)) => {
-        match pulp::Arch::new() {
-            pulp::Arch::Scalar => $kernel::<false>($($argument),*),
-            arch => arch.dispatch(#[inline(always)] || $kernel::<true>($($argument),*)),
+/// Defines a function whose plain loops are compiled once for each instruction set; the widest
+/// that the machine has is called. What the body calls has to be `#[inline(always)]`, or it is
+/// compiled for the narrowest.
+///
+/// In the body, `FMA` says whether a multiplication can be fused with an addition: where it
+/// cannot, asking for it would call a library function for every value.
+macro_rules! kernel {
+    (
+        $(#[$attribute:meta])*
+        fn $name:ident<$($lifetime:lifetime),*>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        pub(super) fn $name<$($lifetime),*>($($argument: $type),*) $(-> $output)? {
+            #[inline(always)]
+            fn run<$($lifetime,)* const FMA: bool>($($argument: $type),*) $(-> $output)? $body
+
+            // A closure would be called through a function that has no vectors.
+            struct Call<$($lifetime),*>($($type),*);
+            impl<$($lifetime),*> pulp::WithSimd for Call<$($lifetime),*> {
+                #[allow(unused_parens, reason = "the output's type may be nothing")]
+                type Output = ($($output)?);
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let Self($($argument),*) = self;
+                    if S::IS_SCALAR {
+                        run::<false>($($argument),*)
+                    } else {
+                        run::<true>($($argument),*)
+                    }
+                }
+            }
+            pulp::Arch::new().dispatch(Call($($argument),*))
         }
     };
 }
-pub(super) use dispatch;
+pub(super) use kernel;
 
 #[inline(always)]
 pub(super) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {

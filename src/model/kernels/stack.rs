@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     attention,
+    buffers::Buffers,
     layer::{Layer, StackShape},
     mlp,
     storage::{slice, values},
@@ -18,15 +19,17 @@ use super::{
 /// The operation, on `x` `[windows, tokens, hidden]` and packed weights.
 pub(super) struct Stack {
     shape: StackShape,
+    buffers: Buffers,
     /// What the backward pass will take, a pair a block; `None` where nobody will ask for one.
     kept: Option<Mutex<Vec<(attention::Kept, mlp::Kept)>>>,
 }
 
 impl Stack {
     /// `differentiable` says whether a backward pass may come: what it needs takes memory.
-    pub(super) fn new(shape: StackShape, differentiable: bool) -> Self {
+    pub(super) fn new(shape: StackShape, buffers: Buffers, differentiable: bool) -> Self {
         Self {
             shape,
+            buffers,
             kept: differentiable.then(Mutex::default),
         }
     }
@@ -43,7 +46,7 @@ impl Stack {
     fn forward(&self, tokens: usize, packed: &[f32], x: &mut [f32]) {
         let rows = x.len() / self.shape.hidden;
         let Some(kept) = &self.kept else {
-            let mut buffers = attention::Kept::new(&self.shape, rows);
+            let mut buffers = attention::Kept::new(&self.shape, rows, &self.buffers);
             for layer in self.layers(packed) {
                 attention::forward(&self.shape, &layer, tokens, x, &mut buffers);
                 mlp::forward(&self.shape, &layer, x);
@@ -52,9 +55,9 @@ impl Stack {
         };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in self.layers(packed) {
-            let mut attention = attention::Kept::new(&self.shape, rows);
+            let mut attention = attention::Kept::new(&self.shape, rows, &self.buffers);
             attention::forward(&self.shape, &layer, tokens, x, &mut attention);
-            let mut mlp = mlp::Kept::new(&self.shape, rows);
+            let mut mlp = mlp::Kept::new(&self.shape, rows, &self.buffers);
             mlp::forward_kept(&self.shape, &layer, x, &mut mlp);
             kept.push((attention, mlp));
         }
@@ -70,8 +73,8 @@ impl Stack {
     ) -> Vec<f32> {
         let rows = gradient.len() / self.shape.hidden;
         let mut weights = vec![0.0; packed.len()];
-        let mut attention_scratch = attention::Scratch::new(&self.shape, rows);
-        let mut mlp_scratch = mlp::Scratch::new(&self.shape, rows);
+        let mut attention_scratch = attention::Scratch::new(&self.shape, rows, &self.buffers);
+        let mut mlp_scratch = mlp::Scratch::new(&self.shape, rows, &self.buffers);
         for ((layer, (attention, mlp)), weights) in self
             .layers(packed)
             .rev()
