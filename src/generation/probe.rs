@@ -4,7 +4,7 @@
 //! tracks. Whoever loads the generation embeds the clips again and searches for the tracks: a
 //! front end, a device or a graph that computes something else is found before it answers anyone.
 
-use std::{f32::consts::TAU, fs, path::Path};
+use std::{cmp::Ordering, f32::consts::TAU, fs, path::Path};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -106,8 +106,9 @@ impl Probes {
         let heard = embed_clips(extractor, batcher)?;
         for (number, (now, then)) in heard.iter().zip(&self.embeddings).enumerate() {
             let cosine = now.iter().zip(then).map(|(a, b)| a * b).sum::<f32>();
-            // Negated, so that NaN fails too.
-            if now.len() != then.len() || !(cosine >= MIN_COSINE) {
+            // NaN fails too.
+            let differs = cosine.partial_cmp(&MIN_COSINE).is_none_or(Ordering::is_lt);
+            if now.len() != then.len() || differs {
                 return Err(SelfCheckFault::Probe { number, cosine }.into());
             }
         }

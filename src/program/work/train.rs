@@ -263,7 +263,14 @@ impl Observe for Teller<'_> {
                 }
             }
             TrainEvent::Begun { .. } => self.context.event("training", event),
-            TrainEvent::Epoch { .. } => self.context.event("epoch", event),
+            TrainEvent::Epoch { .. } => {
+                // The variances of all dimensions are for the curves; an event is read by people.
+                let mut told = serde_json::to_value(event).unwrap_or_default();
+                if let Some(validation) = told["validation"].as_object_mut() {
+                    validation.remove("variances");
+                }
+                self.context.event("epoch", &told);
+            }
             TrainEvent::Checkpoint { .. } => self.context.event("checkpoint", event),
         }
     }

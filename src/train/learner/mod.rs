@@ -91,7 +91,7 @@ impl Learner {
         let weights = network::variables(encoder, head, device)?;
         Ok(Self {
             network: Network::new(config, network::tracked(&weights), device)?,
-            optimiser: Optimiser::new(&weights, settings.optimiser)?,
+            optimiser: Optimiser::new(&learning(&weights, settings.objective), settings.optimiser)?,
             config: config.clone(),
             settings,
             device: device.clone(),
@@ -236,13 +236,12 @@ impl Learner {
         Ok((loss::value(&loss)?, total))
     }
 
-    /// The weights that the loss depends on. Without [`Objective::projects`] the head only waits;
-    /// where patches are pooled, so does nothing else: all tokens see each other.
+    /// The weights that the loss depends on.
     fn learning(&self) -> impl Iterator<Item = (&String, &Var)> {
-        let projects = self.settings.objective.projects();
+        let objective = self.settings.objective;
         self.weights
             .iter()
-            .filter(move |(name, _)| projects || !network::is_of_head(name))
+            .filter(move |(name, _)| learns(name, objective))
     }
 
     /// The loss of embeddings `[views * tracks, hidden]`.
@@ -383,4 +382,17 @@ impl Learner {
     pub fn encoder_weights(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
         network::encoder_weights(&self.weights)
     }
+}
+
+/// Whether a weight learns: without [`Objective::projects`] the head only waits.
+fn learns(name: &str, objective: Objective) -> bool {
+    objective.projects() || !network::is_of_head(name)
+}
+
+/// The weights that learn.
+fn learning(weights: &BTreeMap<String, Var>, objective: Objective) -> BTreeMap<String, Var> {
+    let learning = weights.iter().filter(|(name, _)| learns(name, objective));
+    learning
+        .map(|(name, weight)| (name.clone(), weight.clone()))
+        .collect()
 }
