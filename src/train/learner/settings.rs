@@ -139,7 +139,7 @@ impl LearnerSettings {
             }
         }
         if let Some(most) = self.clip_norm
-            && !(most > 0.0)
+            && (most.is_nan() || most <= 0.0)
         {
             return fault("clip_norm", most.to_string(), "it has to be positive");
         }
