@@ -19,7 +19,7 @@ use super::{
 use crate::model::AstConfig;
 
 /// Windows that mean and deviation of an encoder's embeddings are taken over, at least, where there are as many.
-const STANDARDISED_BY: usize = 1024;
+const STANDARDISED_BY: usize = 512;
 
 /// Hears what happens in a run. The run knows nothing of tables and consoles.
 pub trait Observe {
@@ -159,7 +159,7 @@ impl Run<'_> {
         let seconds = progress.seconds();
         progress.save()?;
         Ok(Trained {
-            weights: progress.trained_encoder()?,
+            weights: progress.trained_encoder(end)?,
             curves: progress.position.curves,
             end,
             seconds,
@@ -281,7 +281,11 @@ impl InProgress<'_> {
 
     /// The encoder as it is served. What it is standardised by are views that the run has not
     /// learned from: those of the epoch after the last one.
-    fn trained_encoder(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    fn trained_encoder(&self, end: End) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        if end == End::Cancelled {
+            // Nobody serves it, and whoever cancelled does not want to wait.
+            return self.learner.encoder_weights();
+        }
         let next = self.run.settings.epochs as u64;
         let mut windows = 0;
         let mut sample = Vec::new();
