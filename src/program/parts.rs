@@ -291,6 +291,25 @@ impl Parts {
         }
     }
 
+    /// Writes a generation's model, and beside it the files of its report, to a directory, which is made.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such generation, it is damaged, or the directory cannot be written.
+    pub fn export(&self, generation: &str, dir: &Path) -> anyhow::Result<()> {
+        self.model_of(generation)?.0.save(dir)?;
+        let report = self.report_dir(generation);
+        if report.is_dir() {
+            for file in fs::read_dir(&report)? {
+                let file = file?;
+                let target = dir.join(file.file_name());
+                fs::copy(file.path(), &target)
+                    .with_context(|| format!("cannot write {}", target.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where a generation's report lies, if it has one.
     #[must_use]
     pub fn report_dir(&self, generation: &str) -> PathBuf {

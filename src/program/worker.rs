@@ -80,10 +80,13 @@ enum Action {
         /// Its id.
         id: String,
     },
-    /// Write the model that is configured as a directory that `transformers` reads.
+    /// Write a model as a directory that `transformers` reads, with its report if it has one.
     ExportModel {
         /// Where to; the directory is made.
         dir: PathBuf,
+        /// Whose model; the configured one where nothing is said.
+        #[arg(long)]
+        generation: Option<String>,
     },
     /// Decode one file in this process, within limits; started by the worker itself.
     #[command(name = isolated::SUBCOMMAND, hide = true)]
@@ -220,8 +223,11 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
         Action::Ledger => ledger(&parts).await?,
         Action::Generations => generations(&parts).await?,
         Action::Activate { id } => activate(&parts, &id).await?,
-        Action::ExportModel { dir } => {
-            parts.model().await?.0.save(&dir)?;
+        Action::ExportModel { dir, generation } => {
+            match generation {
+                Some(generation) => parts.export(&generation, &dir)?,
+                None => parts.model().await?.0.save(&dir)?,
+            }
             ExitCode::SUCCESS
         }
         Action::DecodeIsolated { task } => run_isolated_child(&task),

@@ -197,11 +197,8 @@ impl InProgress<'_> {
             if let Some(end) = self.epoch()? {
                 return Ok(end);
             }
-            let epoch = self.position.epoch + 1;
-            let due = epoch.is_multiple_of(self.run.settings.validate_every.max(1))
-                || epoch == self.run.settings.epochs;
-            let validation = if due { self.validate()? } else { None };
-            self.position.epoch = epoch;
+            let validation = self.validate()?;
+            self.position.epoch += 1;
             self.position.step = 0;
             self.end_epoch(validation)?;
         }

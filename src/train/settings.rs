@@ -19,8 +19,6 @@ pub struct TrainingSettings {
     pub preset: Preset,
     /// Passes over the training tracks.
     pub epochs: usize,
-    /// How often the validation tracks are heard, epochs; always before the first and after the last one.
-    pub validate_every: usize,
     /// Most tracks that are used of each split.
     pub limits: SplitLimits,
     /// How batches are made.
@@ -51,7 +49,6 @@ impl TrainingSettings {
         Self {
             preset: Preset::Paper,
             epochs: 10,
-            validate_every: 1,
             limits: SplitLimits::STUDY,
             dataset: DatasetSettings::paper(),
             learner: LearnerSettings::default(),
@@ -66,8 +63,7 @@ impl TrainingSettings {
     fn small() -> Self {
         Self {
             preset: Preset::Small,
-            epochs: 500,
-            validate_every: 10,
+            epochs: 400,
             limits: SplitLimits::NONE,
             dataset: DatasetSettings {
                 batch: 64,

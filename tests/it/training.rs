@@ -409,7 +409,7 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
         "report.json",
         "report.md",
         "training.json",
-        "MODEL_CARD.md",
+        "README.md",
         "loss.svg",
     ] {
         assert!(report.join(file).is_file(), "{file}");

@@ -305,7 +305,7 @@ impl Facts<'_> {
         write_json(dir.join("training.json"), &training)?;
         write_json(dir.join("curves.json"), &self.trained.curves)?;
         let licences = licences(parts, splits).await?;
-        let path = dir.join("MODEL_CARD.md");
+        let path = dir.join("README.md");
         fs::write(&path, self.model_card(&licences))
             .with_context(|| format!("cannot write {}", path.display()))
     }

@@ -22,6 +22,8 @@ pub use state::LearnerState;
 use batch::Chunk;
 use network::Network;
 
+/// Takes the place of a step's number in what a validation draws.
+const VALIDATION: u64 = u64::MAX - 1;
 /// Windows that are embedded at once where no gradient is wanted.
 const VALIDATION_WINDOWS: usize = 16;
 
@@ -306,7 +308,8 @@ impl Learner {
         )
     }
 
-    /// Measures on batches of tracks that are not learned from. Nothing is left out of a window.
+    /// Measures on batches of tracks that are not learned from. Nothing is left out of a window, but
+    /// where training scatters the patches that it keeps, so does this, the same ones every time.
     /// A loss depends on how many tracks it tells apart, so compare only batches of equal size.
     ///
     /// # Errors
@@ -332,7 +335,11 @@ impl Learner {
                     expected: views.len(),
                 });
             }
-            let chunks = batch.chunks(&vec![None; views.len()], VALIDATION_WINDOWS);
+            let kept = patchout::scatter(&self.config, &self.settings, VALIDATION, batch.windows());
+            let chunks = match kept {
+                Some(kept) => batch.scattered_chunks(&kept, VALIDATION_WINDOWS),
+                None => batch.chunks(&vec![None; views.len()], VALIDATION_WINDOWS),
+            };
             let embeddings = self.embed(&network, batch, &chunks)?;
             total += loss::value(&self.loss(&network, &embeddings, batch)?)?;
             let mut embeddings = embeddings.to_vec2::<f32>()?.into_iter();
