@@ -107,54 +107,41 @@ impl Embeddings {
         kernels::embed(&patches, &kernel, &self.table(kept)?)
     }
 
-    /// [`Embeddings::forward`] of a few patches of each window, numbered row by row in the grid.
-    fn scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<Tensor> {
-        let (count, frames, bins) = windows.dims3()?;
-        let config = &self.config;
-        let (size, hidden) = (config.patch_size, config.hidden_size);
-        let (rows, columns) = config.patch_grid();
-        let patches = kept.first().map_or(0, Vec::len);
-        let in_grid = |number: &u32| (*number as usize) < rows * columns;
-        if frames != config.max_length
-            || bins != config.num_mel_bins
-            || kept.len() != count
-            || !kept
-                .iter()
-                .all(|own| own.len() == patches && own.iter().all(in_grid))
+    /// [`Embeddings::forward`] of a few patches of each window, `[windows, patches, size * size]`,
+    /// numbered row by row in the grid.
+    fn scattered(&self, patches: &Tensor, kept: &[Vec<u32>]) -> Result<Tensor> {
+        let (windows, count, values) = patches.dims3()?;
+        let hidden = self.config.hidden_size;
+        let (rows, columns) = self.config.patch_grid();
+        if kept.len() != windows || kept.iter().any(|own| own.len() != count) {
+            bail!("{windows} windows of {count} patches do not have the places that are given");
+        }
+        if kept
+            .iter()
+            .flatten()
+            .any(|&number| number as usize >= rows * columns)
         {
-            bail!("{count} whole windows, and as many patches of each of them, are needed");
+            bail!("not all patches are in a grid of {rows} x {columns}");
         }
-        let mut values = Vec::with_capacity(count * patches * size * size);
-        let mut places = Vec::with_capacity(count * patches);
-        for (window, own) in kept.iter().enumerate() {
-            for &number in own {
-                let (row, column) = (number as usize / columns, number as usize % columns);
-                let mel = row * config.frequency_stride;
-                let first = (window * frames + column * config.time_stride) * bins + mel;
-                // Within a patch every mel bin, every frame, as the convolution's kernel lies.
-                for bin in 0..size {
-                    values.extend((0..size).map(|frame| (first + frame * bins + bin) as u32));
-                }
-                places.push(EXTRA_TOKENS as u32 + number);
-            }
-        }
-        let device = windows.device();
-        let cut = windows
-            .flatten_all()?
-            .index_select(&Tensor::new(values, device)?, 0)?
-            .reshape((count, patches, size * size))?;
-        let kernel = self.projection.weight.reshape((hidden, size * size))?;
+        let kernel = self.projection.weight.reshape((hidden, values))?;
         let projected = match &self.projection.bias {
-            Some(bias) => kernels::linear(&cut, &kernel, bias)?,
-            None => cut.broadcast_matmul(&kernel.t()?)?,
+            Some(bias) => kernels::linear(patches, &kernel, bias)?,
+            None => plain::linear(patches, &kernel, None)?,
         };
+        let places: Vec<u32> = kept
+            .iter()
+            .flatten()
+            .map(|number| EXTRA_TOKENS as u32 + number)
+            .collect();
         let positions = self.position_embeddings.squeeze(0)?;
         let own = positions
-            .index_select(&Tensor::new(places, device)?, 0)?
-            .reshape((count, patches, hidden))?;
+            .index_select(&Tensor::new(places, patches.device())?, 0)?
+            .reshape((windows, count, hidden))?;
         let extra = Tensor::cat(&[&self.cls_token, &self.distillation_token], 1)?;
         let extra = (extra + positions.narrow(0, 0, EXTRA_TOKENS)?.unsqueeze(0)?)?;
-        let extra = extra.expand((count, EXTRA_TOKENS, hidden))?.contiguous()?;
+        let extra = extra
+            .expand((windows, EXTRA_TOKENS, hidden))?
+            .contiguous()?;
         Tensor::cat(&[&extra, &(projected + own)?], 1)
     }
 
@@ -415,13 +402,14 @@ impl Ast {
     }
 
     /// [`Ast::forward`] over a few patches of each window, others in each: unstructured patchout.
-    /// `kept[window]` numbers them row by row in the grid, as many in every window.
+    /// `kept[window]` numbers them row by row in the grid, as many in every window; `patches` is
+    /// what [`AstConfig::cut_patches`] has cut out for it.
     ///
     /// # Errors
     ///
-    /// When the windows have another shape, `kept` does not fit, or the device fails.
-    pub fn forward_scattered(&self, windows: &Tensor, kept: &[Vec<u32>]) -> Result<AstOutput> {
-        self.encode(self.embeddings.scattered(windows, kept)?)
+    /// When patches and places do not fit each other or the grid, or the device fails.
+    pub fn forward_scattered(&self, patches: &Tensor, kept: &[Vec<u32>]) -> Result<AstOutput> {
+        self.encode(self.embeddings.scattered(patches, kept)?)
     }
 
     /// Tokens through all layers.

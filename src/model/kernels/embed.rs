@@ -1,9 +1,10 @@
 //! From windows to tokens: patches are cut out, projected and told where they come from.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{
+    super::AstConfig,
     blocks::height,
     matrix::{Held, Matrix, MatrixMut, multiply},
     storage::{slice, values},
@@ -42,21 +43,70 @@ impl CustomOp1 for Patches {
                 let window = &windows[number / self.mel.len() * frames * bins..];
                 let mel = self.mel[number % self.mel.len()];
                 for (patch, time) in row.chunks_exact_mut(size * size).zip(&self.time) {
-                    for (frame, values) in window[time * bins..]
-                        .chunks_exact(bins)
-                        .take(size)
-                        .enumerate()
-                    {
-                        for (bin, value) in values[mel..][..size].iter().enumerate() {
-                            patch[bin * size + frame] = *value;
-                        }
-                    }
+                    cut(&window[time * bins..], bins, mel, size, patch);
                 }
             });
         Ok((
             CpuStorage::F32(out),
             (count, self.mel.len() * self.time.len(), size * size).into(),
         ))
+    }
+}
+
+impl AstConfig {
+    /// Cuts a few patches out of each window of `max_length` frames: `kept[window]` numbers them row
+    /// by row in the grid, as many in every window. `[windows, patches, patch_size * patch_size]`,
+    /// for [`super::super::Ast::forward_scattered`]. Cheaper than to bring whole windows to the
+    /// device of which little is seen.
+    ///
+    /// # Errors
+    ///
+    /// When a window is not whole, or `kept` does not fit the windows or the grid.
+    pub fn cut_patches(
+        &self,
+        windows: &[&[f32]],
+        kept: &[Vec<u32>],
+        device: &Device,
+    ) -> Result<Tensor> {
+        let (rows, columns) = self.patch_grid();
+        let (size, bins) = (self.patch_size, self.num_mel_bins);
+        let count = kept.first().map_or(0, Vec::len);
+        let whole = windows
+            .iter()
+            .all(|window| window.len() == self.window_len());
+        let in_grid = |own: &Vec<u32>| own.iter().all(|&number| (number as usize) < rows * columns);
+        if !whole
+            || kept.len() != windows.len()
+            || count == 0
+            || !kept.iter().all(|own| own.len() == count && in_grid(own))
+        {
+            bail!(
+                "{} whole windows, and as many patches of each, are needed",
+                windows.len()
+            );
+        }
+        let mut values = vec![0.0; windows.len() * count * size * size];
+        values
+            .par_chunks_mut(count * size * size)
+            .zip(windows)
+            .zip(kept)
+            .for_each(|((patches, window), kept)| {
+                for (patch, &number) in patches.chunks_exact_mut(size * size).zip(kept) {
+                    let (row, column) = (number as usize / columns, number as usize % columns);
+                    let frames = &window[column * self.time_stride * bins..];
+                    cut(frames, bins, row * self.frequency_stride, size, patch);
+                }
+            });
+        Tensor::from_vec(values, (windows.len(), count, size * size), device)
+    }
+}
+
+/// Cuts the patch whose first mel bin is `mel` out of the first frames.
+fn cut(frames: &[f32], bins: usize, mel: usize, size: usize, patch: &mut [f32]) {
+    for (frame, values) in frames.chunks_exact(bins).take(size).enumerate() {
+        for (bin, value) in values[mel..][..size].iter().enumerate() {
+            patch[bin * size + frame] = *value;
+        }
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
-
 use crate::{
     model::{AstConfig, KeptPatches},
     train::TrainError,
@@ -114,21 +112,14 @@ impl ViewBatch {
             .collect()
     }
 
-    /// A chunk's windows, `[windows, frames, mel_bins]`.
-    pub(super) fn tensor(
-        &self,
-        chunk: &Chunk,
-        mel_bins: usize,
-        device: &Device,
-    ) -> Result<Tensor, TrainError> {
+    /// A chunk's windows.
+    pub(super) fn slices(&self, chunk: &Chunk) -> Vec<&[f32]> {
         let tracks = self.tracks();
-        let windows: Vec<&[f32]> = chunk
+        chunk
             .rows
             .clone()
             .map(|row| self.views[row / tracks][row % tracks].as_slice())
-            .collect();
-        let shape = (windows.len(), self.frames, mel_bins);
-        Ok(Tensor::from_vec(windows.concat(), shape, device)?)
+            .collect()
     }
 }
 

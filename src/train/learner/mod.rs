@@ -192,7 +192,7 @@ impl Learner {
         batch: &ViewBatch,
         chunks: &[Chunk],
     ) -> Result<(f64, Gradients), TrainError> {
-        let embeddings = self.embed(&self.network, batch, chunks)?;
+        let embeddings = self.network.embed_all(batch, chunks)?;
         let loss = self.loss(&self.network, &embeddings, batch)?;
         let mut store = loss.backward()?;
         let gradients = Gradients::take_some(&mut store, self.learning())?;
@@ -208,7 +208,7 @@ impl Learner {
         batch: &ViewBatch,
         chunks: &[Chunk],
     ) -> Result<(f64, Gradients), TrainError> {
-        let embeddings = self.embed(&self.fixed_network()?, batch, chunks)?;
+        let embeddings = self.fixed_network()?.embed_all(batch, chunks)?;
         let embeddings = Var::from_tensor(&embeddings)?;
         let loss = self.loss(&self.network, &embeddings, batch)?;
         let mut store = loss.backward()?;
@@ -222,7 +222,7 @@ impl Learner {
         let mut total: Option<Gradients> = None;
         for chunk in chunks {
             let gradient = gradient.narrow(0, chunk.rows.start, chunk.rows.len())?;
-            let again = self.embed_chunk(&self.network, batch, chunk)?;
+            let again = self.network.embed(batch, chunk)?;
             let mut store = (again * gradient)?.sum_all()?.backward()?;
             let encoder = self
                 .learning()
@@ -276,29 +276,6 @@ impl Learner {
         }
     }
 
-    fn embed(
-        &self,
-        network: &Network,
-        batch: &ViewBatch,
-        chunks: &[Chunk],
-    ) -> Result<Tensor, TrainError> {
-        let embeddings = chunks
-            .iter()
-            .map(|chunk| self.embed_chunk(network, batch, chunk))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::cat(&embeddings, 0)?)
-    }
-
-    fn embed_chunk(
-        &self,
-        network: &Network,
-        batch: &ViewBatch,
-        chunk: &Chunk,
-    ) -> Result<Tensor, TrainError> {
-        let windows = batch.tensor(chunk, self.config.num_mel_bins, &self.device)?;
-        network.embed(&windows, &chunk.seen)
-    }
-
     /// The network over the same values, without a graph.
     fn fixed_network(&self) -> Result<Network, TrainError> {
         Network::new(
@@ -340,7 +317,7 @@ impl Learner {
                 Some(kept) => batch.scattered_chunks(&kept, VALIDATION_WINDOWS),
                 None => batch.chunks(&vec![None; views.len()], VALIDATION_WINDOWS),
             };
-            let embeddings = self.embed(&network, batch, &chunks)?;
+            let embeddings = network.embed_all(batch, &chunks)?;
             total += loss::value(&self.loss(&network, &embeddings, batch)?)?;
             let mut embeddings = embeddings.to_vec2::<f32>()?.into_iter();
             for view in &mut views {
@@ -374,7 +351,7 @@ impl Learner {
             for batch in sample {
                 batch.check(&self.config)?;
                 let chunks = batch.chunks(&vec![None; batch.views.len()], VALIDATION_WINDOWS);
-                embeddings.extend(self.embed(&network, batch, &chunks)?.to_vec2::<f32>()?);
+                embeddings.extend(network.embed_all(batch, &chunks)?.to_vec2::<f32>()?);
             }
             standardise::fold(&mut weights, &embeddings)?;
         }

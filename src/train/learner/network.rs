@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::batch::Seen;
+use super::batch::{Chunk, Seen, ViewBatch};
 use crate::{
     model::{Ast, AstConfig, ProjectionHead},
     train::TrainError,
@@ -18,6 +18,8 @@ const HEAD: &str = "head";
 
 /// Windows to embeddings and projections.
 pub(super) struct Network {
+    config: AstConfig,
+    device: Device,
     encoder: Ast,
     head: ProjectionHead,
 }
@@ -30,17 +32,38 @@ impl Network {
     ) -> Result<Self, TrainError> {
         let vb = VarBuilder::from_tensors(weights, DType::F32, device);
         Ok(Self {
+            config: config.clone(),
+            device: device.clone(),
             encoder: Ast::new(config, vb.pp(ENCODER))?,
             head: ProjectionHead::new(config.hidden_size, &vb.pp(HEAD))?,
         })
     }
 
-    /// `[windows, frames, mel_bins]` to embeddings `[windows, hidden]`.
-    pub(super) fn embed(&self, windows: &Tensor, seen: &Seen) -> Result<Tensor, TrainError> {
-        let output = match seen {
-            Seen::All => self.encoder.forward(windows)?,
-            Seen::Grid(kept) => self.encoder.forward_kept(windows, Some(kept))?,
-            Seen::Scattered(kept) => self.encoder.forward_scattered(windows, kept)?,
+    /// Embeddings `[windows, hidden]` of all chunks, one after another.
+    pub(super) fn embed_all(
+        &self,
+        batch: &ViewBatch,
+        chunks: &[Chunk],
+    ) -> Result<Tensor, TrainError> {
+        let embeddings = chunks
+            .iter()
+            .map(|chunk| self.embed(batch, chunk))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&embeddings, 0)?)
+    }
+
+    /// Embeddings `[windows, hidden]` of a chunk's windows.
+    pub(super) fn embed(&self, batch: &ViewBatch, chunk: &Chunk) -> Result<Tensor, TrainError> {
+        let windows = batch.slices(chunk);
+        if let Seen::Scattered(kept) = &chunk.seen {
+            let patches = self.config.cut_patches(&windows, kept, &self.device)?;
+            return Ok(self.encoder.forward_scattered(&patches, kept)?.embedding);
+        }
+        let shape = (windows.len(), batch.frames, self.config.num_mel_bins);
+        let windows = Tensor::from_vec(windows.concat(), shape, &self.device)?;
+        let output = match &chunk.seen {
+            Seen::Grid(kept) => self.encoder.forward_kept(&windows, Some(kept))?,
+            _ => self.encoder.forward(&windows)?,
         };
         Ok(output.embedding)
     }

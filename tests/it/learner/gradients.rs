@@ -162,9 +162,11 @@ fn scattered_patches_are_the_windows_own() {
     let (_, ast) = variables(&config, &shaken_weights(&config), DType::F32);
     let windows = tensor(&[2, 164, 128], 31);
     let whole: Vec<u32> = (0..all as u32).collect();
-    let got = ast
-        .forward_scattered(&windows, &[whole.clone(), whole])
-        .unwrap();
+    let flat = windows.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let slices: Vec<&[f32]> = flat.chunks(164 * 128).collect();
+    let cut = |kept: &[Vec<u32>]| config.cut_patches(&slices, kept, &Device::Cpu);
+    let scattered = |kept: &[Vec<u32>]| ast.forward_scattered(&cut(kept).unwrap(), kept).unwrap();
+    let got = scattered(&[whole.clone(), whole]);
     let want = ast.forward(&windows).unwrap();
     let (error, _) = difference(&got.last_hidden_state, &want.last_hidden_state);
     assert!(error < 1e-4, "{error}");
@@ -182,7 +184,7 @@ fn scattered_patches_are_the_windows_own() {
     };
     let own: Vec<u32> = numbers(1).chain(numbers(4)).collect();
     let other: Vec<u32> = own.iter().map(|number| number + 1).collect();
-    let got = ast.forward_scattered(&windows, &[own, other]).unwrap();
+    let got = scattered(&[own.clone(), other]);
     let want = ast.forward_kept(&windows, Some(&kept)).unwrap();
     let first =
         |output: &songkin::model::AstOutput| output.last_hidden_state.narrow(0, 0, 1).unwrap();
@@ -196,9 +198,16 @@ fn scattered_patches_are_the_windows_own() {
         vec![vec![0]],
         vec![vec![all as u32]; 2],
     ] {
+        assert!(cut(&wrong).is_err(), "{wrong:?}");
+        let patches = cut(&[own.clone(), own.clone()]).unwrap();
         assert!(
-            ast.forward_scattered(&windows, &wrong).is_err(),
+            ast.forward_scattered(&patches, &wrong).is_err(),
             "{wrong:?}"
         );
     }
+    assert!(
+        config
+            .cut_patches(&[&flat[1..], &flat], &[vec![0], vec![0]], &Device::Cpu)
+            .is_err()
+    );
 }

@@ -142,6 +142,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
     // Short windows, so that places are drawn too.
     let batches: Vec<ViewBatch> = (0..5).map(|number| batch(120, 4, 2, number)).collect();
     let mut through = learner(settings.clone());
+    let config = through.config().clone();
     let mut states = Vec::new();
     let mut reports = Vec::new();
     for batch in &batches {
@@ -150,7 +151,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
     }
     for first in [0, 2, 4] {
         let mut again =
-            Learner::restore(&tiny(), settings.clone(), &states[first], &Device::Cpu).unwrap();
+            Learner::restore(&config, settings.clone(), &states[first], &Device::Cpu).unwrap();
         assert_eq!(again.steps(), first as u64);
         for (batch, report) in batches.iter().zip(&reports).skip(first) {
             let repeated = again.step(batch).unwrap();
@@ -167,7 +168,7 @@ fn a_restored_learner_goes_on_bit_for_bit() {
         ..settings
     };
     other.micro_batch = None;
-    let mut other = Learner::restore(&tiny(), other, &states[0], &Device::Cpu).unwrap();
+    let mut other = Learner::restore(&config, other, &states[0], &Device::Cpu).unwrap();
     assert_ne!(other.step(&batches[0]).unwrap().loss, reports[0].loss);
 }
 
