@@ -22,6 +22,9 @@ mod rows;
 mod simd;
 mod stack;
 mod storage;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::ops::Range;
 

@@ -151,7 +151,7 @@ mod tests {
             let chunks = batch.chunks(kept, most);
             chunks.into_iter().map(|chunk| chunk.rows).collect()
         };
-        assert_eq!(rows(&[None, None, None], 15), [0..15]);
+        assert_eq!(rows(&[None, None, None], 8), [0..8, 8..15]);
         assert_eq!(rows(&[None, None, None], 7), [0..7, 7..14, 14..15]);
         let mixed = [None, Some(kept.clone()), Some(kept)];
         assert_eq!(rows(&mixed, 15), [0..5, 5..15]);

@@ -259,15 +259,17 @@ fn a_validation_is_the_loss_that_a_step_begins_with() {
     ));
 }
 
+/// Makes something that cannot be.
+type Spoil<T> = fn(&mut T);
+
 #[test]
 fn batches_and_settings_that_cannot_be_are_named() {
     let mut learner = learner(LearnerSettings::default());
     let good = batch(164, 3, 2, 0);
-    type Spoil = fn(&mut ViewBatch);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil<ViewBatch>); 7] = [
         ("views", |batch| batch.views.truncate(1)),
         ("tracks", |batch| {
-            batch.views.iter_mut().for_each(|view| view.truncate(1))
+            batch.views.iter_mut().for_each(|view| view.truncate(1));
         }),
         ("tracks in a view", |batch| batch.views[1].truncate(2)),
         ("values in a window", |batch| batch.views[1][1].truncate(9)),
@@ -285,15 +287,15 @@ fn batches_and_settings_that_cannot_be_are_named() {
     }
     assert_eq!(learner.steps(), 0);
 
-    let cases: [(&str, fn(&mut LearnerSettings)); 6] = [
+    let cases: [(&str, Spoil<LearnerSettings>); 6] = [
         ("patchout.mel_rows_dropped", |s| {
-            s.patchout.mel_rows_dropped = 12
+            s.patchout.mel_rows_dropped = 12;
         }),
         ("patchout.time_columns_dropped", |s| {
-            s.patchout.time_columns_dropped = 15
+            s.patchout.time_columns_dropped = 15;
         }),
         ("optimiser.learning_rate", |s| {
-            s.optimiser.learning_rate = f64::NAN
+            s.optimiser.learning_rate = f64::NAN;
         }),
         ("optimiser.beta2", |s| s.optimiser.beta2 = 1.0),
         ("clip_norm", |s| s.clip_norm = Some(0.0)),
