@@ -190,10 +190,10 @@ impl Site {
             .stdout(Stdio::null());
         let server = Process(command.spawn().unwrap());
         let began = Instant::now();
-        while !self
+        while self
             .get("/readyz")
             .await
-            .is_some_and(|(status, _)| status == 200)
+            .is_none_or(|(status, _)| status != 200)
         {
             assert!(began.elapsed() < PATIENCE, "the server does not get ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
