@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod model;
 pub mod program;
 pub mod recommend;
+pub mod text;
 pub mod track;
 pub mod train;
 

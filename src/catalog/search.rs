@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Catalog, CatalogError, Page, record::fold, tracks::described};
-use crate::track::TrackId;
+use crate::{text::hex, track::TrackId};
 
 /// Words of a query that count; no title needs more, and the query parser's stack has an end.
 const MAX_WORDS: usize = 16;
@@ -145,11 +145,7 @@ impl Cursor {
 }
 
 fn query_tag(key: &str) -> String {
-    Sha256::digest(key.as_bytes())
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&Sha256::digest(key.as_bytes())[..4])
 }
 
 #[cfg(test)]

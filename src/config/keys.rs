@@ -1,7 +1,6 @@
 //! Admin keys, of which only hashes are known.
 
-use std::fmt::Write;
-
+use crate::text::hex;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// SHA-256 hashes of the keys that open the admin routes; without any, nothing opens them.
@@ -21,19 +20,9 @@ impl AdminKeys {
     }
 }
 
-/// A hash as it is written into the settings.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 impl Serialize for AdminKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let hashes: Vec<String> = self.0.iter().map(|hash| hexadecimal(hash)).collect();
+        let hashes: Vec<String> = self.0.iter().map(|hash| hex(hash)).collect();
         serializer.serialize_str(&hashes.join(","))
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use keys::{AdminKeys, hexadecimal};
+pub use keys::AdminKeys;
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 

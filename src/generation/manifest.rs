@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::GenerationError;
-use crate::track::ExtractorId;
+use crate::{text::hex, track::ExtractorId};
 
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const MODEL_DIR: &str = "model";
@@ -201,8 +201,4 @@ fn hash_file(path: &Path) -> Result<FileEntry, GenerationError> {
         hash.update(&buffer[..count]);
         bytes += count as u64;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

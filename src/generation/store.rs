@@ -41,6 +41,18 @@ impl GenerationStore {
         self.dir.join(id)
     }
 
+    /// Where a generation's model lies.
+    #[must_use]
+    pub fn model_dir(&self, id: &str) -> PathBuf {
+        self.path(id).join(manifest::MODEL_DIR)
+    }
+
+    /// Where a generation's report lies, if it has one.
+    #[must_use]
+    pub fn report_dir(&self, id: &str) -> PathBuf {
+        self.path(id).join(manifest::REPORT_DIR)
+    }
+
     /// A fresh directory beside the generations, removed again unless it is committed.
     pub(super) fn stage(&self) -> Result<TempDir, GenerationError> {
         tempfile::Builder::new()

@@ -21,6 +21,7 @@ use crate::{
         LibraryId, LocalTrack, Placement, Subject, Windows, folder::TrackTags,
     },
     extract::{ExtractError, Extractor},
+    text::Chain,
     track::TrackId,
 };
 
@@ -242,11 +243,6 @@ fn bad(error: &AudioError) -> Finding {
         AudioError::Isolated(fault) if fault.is_about_the_file() => BadReason::Corrupt,
         _ => BadReason::Internal,
     };
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        message.push_str(&format!(": {error}"));
-        source = error.source();
-    }
+    let message = Chain(error).to_string();
     Finding::Bad { reason, message }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::{Clock, Failure, JobId, Note, Progress};
+use crate::text::Chain;
 
 /// The link between the work on a job and the table: what happens goes up, the wish to stop comes
 /// down. All of it may be used from any thread, and nothing of it blocks.
@@ -215,16 +216,9 @@ impl JobFailure {
     /// The failure with all its sources in one line, as the table keeps it.
     #[must_use]
     pub fn to_stored(&self) -> Failure {
-        let mut message = self.message.clone();
-        let mut source = self.source();
-        while let Some(error) = source {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            source = error.source();
-        }
         Failure {
             kind: self.kind.to_owned(),
-            message,
+            message: Chain(self).to_string(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     row::{JobRow, job_columns},
     store::{append, end, fetch},
 };
+use crate::text::hex;
 
 /// Who claims jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -384,5 +385,5 @@ pub(super) async fn reclaim_expired(
 fn random_token() -> Result<String, JobError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(JobError::Random)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }

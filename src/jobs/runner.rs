@@ -6,6 +6,7 @@ use futures_util::future::{FusedFuture, FutureExt};
 use serde_json::Value;
 
 use super::{Job, JobContext, JobError, JobFailure, JobId, JobStore, Worker, supervise::supervise};
+use crate::text::Chain;
 
 /// What does the work of a job.
 pub trait Execute: Send + Sync + 'static {
@@ -99,12 +100,5 @@ impl<E: Execute> Runner<E> {
 }
 
 fn log(error: &JobError, what: &str) {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    tracing::error!(error = text, "{what}");
+    tracing::error!(error = %Chain(error), "{what}");
 }

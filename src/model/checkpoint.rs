@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::{AstConfig, Encoder, ModelError};
-use crate::{audio::FeatureConfig, track::ExtractorId};
+use crate::{audio::FeatureConfig, text::hex, track::ExtractorId};
 
 /// The encoder's settings.
 pub const CONFIG_FILE: &str = "config.json";
@@ -328,11 +328,5 @@ fn extractor_id(
                 .collect::<Vec<u8>>(),
         );
     }
-    let digits: String = hash
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(ExtractorId::new(digits))
+    Ok(ExtractorId::new(hex(&hash.finalize()[..8])))
 }

@@ -104,7 +104,7 @@ impl Parts {
         let dir = self.store.path(generation);
         let manifest =
             Manifest::read(&dir).with_context(|| format!("cannot read generation {generation}"))?;
-        let model = ModelDir::load(&dir.join("model"))
+        let model = ModelDir::load(&self.store.model_dir(generation))
             .with_context(|| format!("cannot load the model of generation {generation}"))?;
         Ok((Arc::new(model), manifest.model))
     }
@@ -298,7 +298,7 @@ impl Parts {
     /// When there is no such generation, it is damaged, or the directory cannot be written.
     pub fn export(&self, generation: &str, dir: &Path) -> anyhow::Result<()> {
         self.model_of(generation)?.0.save(dir)?;
-        let report = self.report_dir(generation);
+        let report = self.store.report_dir(generation);
         if report.is_dir() {
             for file in fs::read_dir(&report)? {
                 let file = file?;
@@ -308,12 +308,6 @@ impl Parts {
             }
         }
         Ok(())
-    }
-
-    /// Where a generation's report lies, if it has one.
-    #[must_use]
-    pub fn report_dir(&self, generation: &str) -> PathBuf {
-        self.store.path(generation).join("report")
     }
 
     /// Where the state of a training run lies.

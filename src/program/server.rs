@@ -19,11 +19,12 @@ use super::{CommonFlags, Parts, begin, demo::prepare_demo, parts::or_cores, run,
 use crate::{
     api::{self, App, Metrics, Spool, Stopping},
     audio::{isolated, run_isolated_child},
-    config::{Settings, hexadecimal},
+    config::Settings,
     generation::Generation,
     jobs::JobStore,
     model::describe_device,
     recommend::{Current, RecommendSettings, Recommender},
+    text::hex,
 };
 
 /// Recommends music by how it sounds, over HTTP.
@@ -88,8 +89,8 @@ fn admin_key() -> ExitCode {
         eprintln!("no random numbers are to be had: {error}");
         return ExitCode::FAILURE;
     }
-    let key = hexadecimal(&bytes);
-    let hash = hexadecimal(&Sha256::digest(&key));
+    let key = hex(&bytes);
+    let hash = hex(&Sha256::digest(&key));
     say(&format!(
         "key, for the header `Authorization: Bearer`:\n{key}\n\n\
          configure its hash, with a comma after those of other keys:\n\

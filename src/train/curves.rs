@@ -44,11 +44,21 @@ pub struct Curves {
 }
 
 impl Curves {
+    /// Mean loss of the first `count` steps, or of all where there are fewer; none without steps.
+    #[must_use]
+    pub fn first_loss(&self, count: usize) -> Option<f64> {
+        mean_loss(&self.steps[..count.min(self.steps.len())])
+    }
+
     /// Mean loss of the last `count` steps; none where there are fewer.
     #[must_use]
     pub fn recent_loss(&self, count: usize) -> Option<f64> {
         let from = self.steps.len().checked_sub(count.max(1))?;
-        let recent = &self.steps[from..];
-        Some(recent.iter().map(|point| point.loss).sum::<f64>() / recent.len() as f64)
+        mean_loss(&self.steps[from..])
     }
+}
+
+fn mean_loss(steps: &[StepPoint]) -> Option<f64> {
+    let total: f64 = steps.iter().map(|point| point.loss).sum();
+    (!steps.is_empty()).then(|| total / steps.len() as f64)
 }

@@ -9,7 +9,7 @@ use super::{
     health::CollapseLimits,
 };
 use crate::audio::augment::{AugmentSettings, Chance, Choice};
-use crate::model::Preset;
+use crate::{model::Preset, text::hex};
 
 /// A run's settings. The same settings, tracks and device give the same weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,10 +138,7 @@ impl TrainingSettings {
         counted.dataset.ahead = 0;
         counted.dataset.cache_mib = 0;
         let text = serde_json::to_vec(&(counted, start)).expect("settings are plain data");
-        Sha256::digest(text)[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&Sha256::digest(text)[..8])
     }
 }
 

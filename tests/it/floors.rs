@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// From the ground up; floors of one line do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["track"],
+    &["text", "track"],
     &["audio", "database"],
     &["model"],
     &["index", "catalog", "jobs", "config"],

@@ -11,21 +11,15 @@ use songkin::{
     config::Settings,
     generation::ModelCard,
     ingest::IngestRequest,
-    model::{AstConfig, ModelDir, untrained_weights},
+    model::{ModelDir, untrained_weights},
     program::{ConsoleProgress, Parts},
 };
 use tempfile::TempDir;
 
+use crate::support::tiny_config;
+
 fn tiny(seed: u64) -> Arc<ModelDir> {
-    let config = AstConfig {
-        hidden_size: 32,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 64,
-        frequency_stride: 32,
-        time_stride: 64,
-        ..AstConfig::default()
-    };
+    let config = tiny_config();
     let weights = untrained_weights(&config, seed).unwrap();
     Arc::new(ModelDir::new(config, FeatureConfig::default(), weights).unwrap())
 }

@@ -11,11 +11,11 @@ use std::{
 use songkin::{
     audio::FeatureConfig,
     catalog::{BadReason, Catalog, FileState},
-    model::{AstConfig, ModelDir, untrained_weights},
+    model::{ModelDir, untrained_weights},
     track::TrackId,
 };
 
-use crate::support::worker;
+use crate::support::{tiny_config, worker};
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")
@@ -53,15 +53,7 @@ impl Site {
                 ids.push(id);
             }
         }
-        let config = AstConfig {
-            hidden_size: 32,
-            num_hidden_layers: 1,
-            num_attention_heads: 2,
-            intermediate_size: 64,
-            frequency_stride: 32,
-            time_stride: 64,
-            ..AstConfig::default()
-        };
+        let config = tiny_config();
         let weights = untrained_weights(&config, 0).unwrap();
         let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
         model.save(&dir.path().join("model")).unwrap();

@@ -2,6 +2,21 @@
 
 use std::{ffi::OsStr, fs, process::Command};
 
+use songkin::model::AstConfig;
+
+/// An encoder so small that decoding is most of the work.
+pub(crate) fn tiny_config() -> AstConfig {
+    AstConfig {
+        hidden_size: 32,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        intermediate_size: 64,
+        frequency_stride: 32,
+        time_stride: 64,
+        ..AstConfig::default()
+    }
+}
+
 /// What `ffmpeg` makes of these arguments (inputs, codecs, options), as a file that ends in `extension`.
 ///
 /// Panics where ffmpeg is missing or fails.

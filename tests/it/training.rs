@@ -24,7 +24,7 @@ use songkin::{
 };
 use tempfile::TempDir;
 
-use crate::support::{program, worker};
+use crate::support::{program, tiny_config, worker};
 
 const KEY: &str = "an-admin-key-that-nobody-guesses";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,13 +96,8 @@ fn write_music(dir: &Path) {
 
 fn tiny() -> (AstConfig, BTreeMap<String, Tensor>) {
     let config = AstConfig {
-        hidden_size: 32,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 64,
         frequency_stride: 16,
-        time_stride: 64,
-        ..AstConfig::default()
+        ..tiny_config()
     };
     let weights = untrained_weights(&config, 0).unwrap();
     (config, weights)

@@ -13,7 +13,8 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
     api::{App, Kind, Problem, access::bearer},
-    config::{AdminKeys, hexadecimal},
+    config::AdminKeys,
+    text::hex,
 };
 
 /// Lets a request through that brings an admin key; without a configured one, none. What changes
@@ -65,7 +66,7 @@ fn admit(keys: &AdminKeys, request: &Request) -> Result<String, Problem> {
         known | key.as_slice().ct_eq(&hash)
     });
     if bool::from(known) {
-        Ok(hexadecimal(&hash[..4]))
+        Ok(hex(&hash[..4]))
     } else {
         Err(wrong())
     }

@@ -14,8 +14,9 @@ use futures_util::stream;
 
 use super::path::JobPath;
 use crate::{
-    api::{App, Problem, params::quoted, problem::Chain},
+    api::{App, Problem, params::quoted},
     jobs::{JobEvent, JobId},
+    text::Chain,
 };
 
 /// How often the table is looked at: a worker, another process, writes into it.

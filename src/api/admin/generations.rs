@@ -1,10 +1,6 @@
 //! `/v1/admin/generations`: what there is, how good it is, and which of it answers.
 
-use std::{
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use axum::{
     Json,
@@ -20,18 +16,14 @@ use super::{
     path::{GenerationPath, is_generation_id},
 };
 use crate::{
-    api::{
-        App, Kind, Problem,
-        params::quoted,
-        problem::{Chain, ParameterFault},
-    },
+    api::{App, Kind, Problem, params::quoted, problem::ParameterFault},
     catalog::{self, CatalogError, GenerationState},
-    generation::{Generation, GenerationError, Manifest, ModelCard},
+    generation::{Generation, GenerationError, GenerationStore, Manifest, ModelCard},
     jobs::Timestamp,
+    text::Chain,
+    train::evaluate::REPORT_JSON,
 };
 
-/// Where in a generation's directory its report lies.
-const REPORT: &str = "report/report.json";
 /// The figures that are listed with every generation: task and measure.
 const MAIN_FIGURES: [(&str, &str); 4] = [
     ("crop_to_track", "recall_at_1"),
@@ -86,10 +78,7 @@ struct Estimate {
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Listed>, Problem> {
     let known = generations(&app).await?;
     let views = blocking(move || {
-        let view = |known: catalog::Generation| {
-            let dir = app.generations.path(&known.id);
-            GenerationView::new(known, &dir)
-        };
+        let view = |known| GenerationView::new(known, &app.generations);
         known.into_iter().map(view).collect()
     });
     Ok(Json(Listed {
@@ -102,11 +91,13 @@ pub(crate) async fn report(
     GenerationPath(id): GenerationPath,
 ) -> Result<Response, Problem> {
     find(&app, &id).await?;
-    match tokio::fs::read(app.generations.path(&id).join(REPORT)).await {
+    match tokio::fs::read(app.generations.report_dir(&id).join(REPORT_JSON)).await {
         Ok(report) => Ok(([(header::CONTENT_TYPE, "application/json")], report).into_response()),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Problem::with(
             Kind::NoReport,
-            format!("generation {id} was not evaluated; a job of kind `evaluate` does that"),
+            format!(
+                "generation {id} has no report; those that a job of kind `train` built have one"
+            ),
         )),
         Err(error) => Err(Problem::internal(&error)),
     }
@@ -256,8 +247,9 @@ async fn find(app: &App, id: &str) -> Result<catalog::Generation, Problem> {
 }
 
 impl GenerationView {
-    fn new(known: catalog::Generation, dir: &Path) -> Self {
-        let manifest = Manifest::read(dir).ok();
+    fn new(known: catalog::Generation, store: &GenerationStore) -> Self {
+        let manifest = Manifest::read(&store.path(&known.id)).ok();
+        let report = store.report_dir(&known.id).join(REPORT_JSON);
         Self {
             id: known.id,
             state: known.state.as_str(),
@@ -266,13 +258,13 @@ impl GenerationView {
             dimension: manifest.as_ref().map(|manifest| manifest.dimension),
             tracks: manifest.as_ref().map(|manifest| manifest.tracks),
             model: manifest.map(|manifest| manifest.model),
-            figures: main_figures(&dir.join(REPORT)),
+            figures: main_figures(&report),
         }
     }
 }
 
 /// The main figures of a report; none where there is no report that can be read.
-fn main_figures(path: &PathBuf) -> Option<Vec<MainFigure>> {
+fn main_figures(path: &Path) -> Option<Vec<MainFigure>> {
     #[derive(Deserialize)]
     struct Report {
         figures: Vec<MainFigure>,

@@ -28,6 +28,7 @@ mod noise;
 mod settings;
 mod stretch;
 
+pub use noise::add_noise;
 pub use settings::{AugmentSettings, Chance, Choice, SettingFault, SettingFaults};
 
 use super::{SAMPLE_RATE, resample, scrub};
@@ -131,7 +132,7 @@ impl AugmentPlan {
             clip.iter_mut().for_each(|sample| *sample *= factor);
         }
         if let Some(noise) = self.noise {
-            noise::add(&mut clip, noise);
+            add_noise(&mut clip, noise);
         }
         if let Some(hertz) = self.band_limit {
             clip = band_limit::apply(&clip, hertz);

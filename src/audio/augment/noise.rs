@@ -7,7 +7,7 @@ use rand_distr::{Distribution, StandardNormal};
 use super::Noise;
 
 /// Adds noise whose expected power is the clip's own, lowered by `snr_db`.
-pub(super) fn add(clip: &mut [f32], noise: Noise) {
+pub fn add_noise(clip: &mut [f32], noise: Noise) {
     let energy: f64 = clip.iter().map(|&sample| f64::from(sample).powi(2)).sum();
     let power = energy / clip.len().max(1) as f64;
     let deviation = (power * 10f64.powf(-noise.snr_db / 10.0)).sqrt() as f32;

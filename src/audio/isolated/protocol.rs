@@ -3,7 +3,7 @@
 //! Parent to child: a [`Task`] as JSON in an argument. Child to parent, on standard output: one line of
 //! JSON ([`Answer`]); for a clip, its samples follow as little-endian f32.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::IsolatedError;
 use crate::audio::{
     AudioError, Corruption, DecodeLimits, Excerpt, Found, LimitExceeded, SourceInfo, Tags,
 };
+use crate::text::Chain;
 
 /// What the child is asked to do with its standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,12 +109,7 @@ impl From<AudioError> for Fault {
             }
             AudioError::Limit(limit) => Self::Limit { limit },
             AudioError::Corrupt(corruption) => {
-                let mut message = corruption.to_string();
-                let mut source = corruption.source();
-                while let Some(error) = source {
-                    message = format!("{message}: {error}");
-                    source = error.source();
-                }
+                let message = Chain(&corruption).to_string();
                 Self::Corrupt { message }
             }
             other => Self::Corrupt {

@@ -9,6 +9,7 @@
 mod creative_commons;
 mod known;
 
+use crate::text::hex;
 use sha2::{Digest, Sha256};
 
 /// Longest slug of an unknown licence's id and longest text that is kept of it.
@@ -129,11 +130,7 @@ fn slug(text: &str) -> String {
     }
     slug.truncate(SLUG_CHARS);
     let hash = Sha256::digest(text.as_bytes());
-    let tag: String = hash
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let tag = hex(&hash[..4]);
     if slug.is_empty() {
         tag
     } else {

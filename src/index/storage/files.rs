@@ -1,7 +1,6 @@
 //! Files with a size and a sum: written once and synced, or read and found to be the same.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{super::IndexError, arrays::Number};
+use crate::text::hex;
 
 /// Bytes hashed and converted at a time: enough to be quick, too little to matter. A multiple of
 /// every number's size.
@@ -222,11 +222,4 @@ fn open(path: &Path) -> Result<File, IndexError> {
 pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
     let path = path.to_owned();
     |source| IndexError::Io { path, source }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -31,7 +31,7 @@ pub(super) async fn build(
     let former = wanted
         .generation
         .as_ref()
-        .map(|generation| parts.report_dir(generation))
+        .map(|generation| parts.store.report_dir(generation))
         .filter(|dir| dir.is_dir());
     let manifest = parts.build(&model, card, former).await?;
     go_on(context)?;

@@ -18,17 +18,14 @@ pub(super) fn of_parameters(faults: &[Fault]) -> JobFailure {
 
 /// What the table keeps of an error: a word for programs, the whole chain for people, and whether
 /// to try again. What came of the machine may pass; what came of the data comes again.
-pub(super) fn of(error: anyhow::Error) -> JobFailure {
-    let message = error.to_string();
+pub(super) fn of(error: &anyhow::Error) -> JobFailure {
+    // With its sources: they are no longer at hand when the failure is stored.
+    let message = format!("{error:#}");
     let kind = error.chain().find_map(kind_of);
-    let failure = match kind {
+    match kind {
         Some(kind @ ("not_finite" | "collapsed" | "data")) => JobFailure::fatal(kind, message),
         Some(kind) => JobFailure::retryable(kind, message),
         None => JobFailure::fatal("failed", message),
-    };
-    match error.chain().nth(1) {
-        Some(_) => failure.with_source(Sources::of(&error)),
-        None => failure,
     }
 }
 
@@ -48,18 +45,6 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     })
 }
 
-/// The sources of an error in one line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Sources(String);
-
-impl Sources {
-    fn of(error: &anyhow::Error) -> Self {
-        let sources: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-        Self(sources.join(": "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
@@ -72,7 +57,7 @@ mod tests {
         let error = anyhow::Error::new(full)
             .context("cannot write a checkpoint")
             .context("training stopped");
-        let failure = of(error);
+        let failure = of(&error);
         assert_eq!(failure.kind(), "disk_full");
         assert!(failure.is_retryable());
         let stored = failure.to_stored().message;
@@ -87,7 +72,7 @@ mod tests {
         })
         .context("training stopped")
         .unwrap_err();
-        let failure = of(error);
+        let failure = of(&error);
         assert_eq!(
             (failure.kind(), failure.is_retryable()),
             ("not_finite", false)

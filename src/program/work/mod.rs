@@ -45,7 +45,7 @@ impl Execute for Executor {
         // What was stopped half-way may end in any error.
         outcome.map_err(|error| match context.cancelled() {
             true => JobFailure::stopped(),
-            false => failure::of(error),
+            false => failure::of(&error),
         })
     }
 }
@@ -54,7 +54,7 @@ impl Execute for Executor {
 async fn lock(parts: &Parts, context: &JobContext) -> Result<File, JobFailure> {
     let mut told = false;
     loop {
-        match parts.try_lock().map_err(failure::of)? {
+        match parts.try_lock().map_err(|error| failure::of(&error))? {
             Some(lock) => return Ok(lock),
             None if context.cancelled() => return Err(JobFailure::stopped()),
             None => {

@@ -71,11 +71,10 @@ pub(super) async fn train(
     let trained = learn(parts, &settings, &start, &splits, &dir, context)?;
     anyhow::ensure!(trained.end != End::Cancelled, "the work was told to stop");
 
-    let weights = trained.weights.clone();
     let model = Arc::new(ModelDir::new(
         start.config.clone(),
         start.features.clone(),
-        weights,
+        trained.weights.clone(),
     )?);
     let card = ModelCard {
         name: wanted
@@ -90,39 +89,36 @@ pub(super) async fn train(
         .active_generation()
         .await?
         .map(|active| active.id);
-    let (report, verdict) = {
-        let mut models = vec![(TRAINED_NAME.to_owned(), Arc::clone(&model))];
-        let plain = untrained_like(&start, settings.learner.seed)?;
-        models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
-        // Without a generation to beat, the model has to beat what it started as.
-        let mut rival = UNTRAINED;
-        if let Some(active) = &active {
-            match parts.model_of(active) {
-                Ok((serving, _)) if serving.extractor == plain.extractor => {}
-                Ok((serving, _)) if serving.extractor == model.extractor => {}
-                Ok((serving, _)) => {
-                    models.push((ACTIVE.to_owned(), serving));
-                    rival = ACTIVE;
-                }
-                // What cannot be loaded cannot be served either, and need not be beaten.
-                Err(error) => {
-                    let text = format!("the active generation is not compared: {error:#}");
-                    context.event("notice", &json!({ "text": text }));
-                }
+    let mut models = vec![(TRAINED_NAME.to_owned(), Arc::clone(&model))];
+    let plain = untrained_like(&start, settings.learner.seed)?;
+    models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
+    // Without a generation to beat, the model has to beat what it started as.
+    let mut rival = UNTRAINED;
+    if let Some(active) = &active {
+        match parts.model_of(active) {
+            Ok((serving, _)) if serving.extractor == plain.extractor => {}
+            Ok((serving, _)) if serving.extractor == model.extractor => {}
+            Ok((serving, _)) => {
+                models.push((ACTIVE.to_owned(), serving));
+                rival = ACTIVE;
+            }
+            // What cannot be loaded cannot be served either, and need not be beaten.
+            Err(error) => {
+                let text = format!("the active generation is not compared: {error:#}");
+                context.event("notice", &json!({ "text": text }));
             }
         }
-        let report = Measurement {
-            parts,
-            models,
-            test: splits.test.clone(),
-            curves: &trained.curves,
-            span: (TRAINED, EVALUATED),
-        }
-        .measure(&report_dir, context)
-        .await?;
-        let verdict = gate(&report, TRAINED_NAME, Some(rival), &GateRules::default());
-        (report, verdict)
-    };
+    }
+    let report = Measurement {
+        parts,
+        models,
+        test: splits.test.clone(),
+        curves: &trained.curves,
+        span: (TRAINED, EVALUATED),
+    }
+    .measure(&report_dir, context)
+    .await?;
+    let verdict = gate(&report, TRAINED_NAME, Some(rival), &GateRules::default());
     context.event("gate", &verdict);
     go_on(context)?;
     let facts = Facts {
@@ -131,7 +127,9 @@ pub(super) async fn train(
         settings: &settings,
         tracks: &counts,
         dimension: model.config.hidden_size,
-        trained: &trained,
+        end: trained.end,
+        seconds: trained.seconds,
+        curves: &trained.curves,
         verdict: &verdict,
     };
     facts.write(&report_dir, parts, &splits).await?;
@@ -292,18 +290,17 @@ struct Facts<'a> {
     settings: &'a TrainingSettings,
     tracks: &'a Value,
     dimension: usize,
+    end: End,
+    seconds: f64,
     #[serde(skip)]
-    trained: &'a Trained,
+    curves: &'a Curves,
     verdict: &'a Verdict,
 }
 
 impl Facts<'_> {
     async fn write(&self, dir: &Path, parts: &Parts, splits: &Splits) -> anyhow::Result<()> {
-        let mut training = serde_json::to_value(self)?;
-        training["end"] = json!(self.trained.end);
-        training["seconds"] = json!(self.trained.seconds);
-        write_json(dir.join("training.json"), &training)?;
-        write_json(dir.join("curves.json"), &self.trained.curves)?;
+        write_json(dir.join("training.json"), self)?;
+        write_json(dir.join("curves.json"), self.curves)?;
         let licences = licences(parts, splits).await?;
         let path = dir.join("README.md");
         fs::write(&path, self.model_card(&licences))
@@ -316,7 +313,8 @@ impl Facts<'_> {
             start,
             settings,
             tracks,
-            trained,
+            seconds,
+            curves,
             verdict,
             ..
         } = self;
@@ -329,7 +327,7 @@ impl Facts<'_> {
             .iter()
             .map(|reason| format!("- {reason}\n"))
             .collect();
-        let losses = [first_loss(&trained.curves), trained.curves.recent_loss(20)]
+        let losses = [curves.first_loss(20), curves.recent_loss(20)]
             .map(|loss| loss.map_or("not measured".to_owned(), |loss| format!("{loss:.3}")));
         format!(
             "# {name}\n\n\
@@ -357,24 +355,14 @@ impl Facts<'_> {
             training = tracks["training"],
             validation = tracks["validation"],
             test = tracks["test"],
-            steps = trained.curves.steps.len(),
-            minutes = trained.seconds / 60.0,
+            steps = curves.steps.len(),
+            minutes = *seconds / 60.0,
             batch = settings.dataset.batch,
             views = settings.dataset.views,
             first = losses[0],
             last = losses[1],
         )
     }
-}
-
-fn first_loss(curves: &Curves) -> Option<f64> {
-    let first: Vec<f64> = curves
-        .steps
-        .iter()
-        .take(20)
-        .map(|point| point.loss)
-        .collect();
-    (!first.is_empty()).then(|| first.iter().sum::<f64>() / first.len() as f64)
 }
 
 /// Licences of the training tracks and how many have each.

@@ -6,13 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
-
 use super::{EvaluationSettings, task::Unavailable};
 use crate::{
-    audio::{DecodeLimits, Decoder, Excerpt, SAMPLE_RATE},
+    audio::{
+        DecodeLimits, Decoder, Excerpt, SAMPLE_RATE,
+        augment::{Noise, add_noise},
+    },
     track::TrackId,
 };
 
@@ -113,19 +112,12 @@ impl Perturber {
         })
     }
 
-    fn noise(&self, excerpt: &[f32], track: TrackId, snr_decibels: f64) -> Vec<f32> {
+    fn noise(&self, excerpt: &[f32], track: TrackId, snr_db: f64) -> Vec<f32> {
         let seed = self.seed ^ (u64::from(track.0) << 32);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let deviation = (power(excerpt) / 10f64.powf(snr_decibels / 10.0)).sqrt() as f32;
-        let noisy = |&sample: &f32| sample + deviation * rng.sample::<f32, _>(StandardNormal);
-        excerpt.iter().map(noisy).collect()
+        let mut noisy = excerpt.to_vec();
+        add_noise(&mut noisy, Noise { snr_db, seed });
+        noisy
     }
-}
-
-/// Mean square of the samples.
-fn power(clip: &[f32]) -> f64 {
-    let sum: f64 = clip.iter().map(|&sample| f64::from(sample).powi(2)).sum();
-    sum / clip.len().max(1) as f64
 }
 
 fn gain(clip: &[f32], decibels: f64) -> Vec<f32> {
@@ -186,6 +178,12 @@ impl Mp3 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Mean square of the samples.
+    fn power(clip: &[f32]) -> f64 {
+        let sum: f64 = clip.iter().map(|&sample| f64::from(sample).powi(2)).sum();
+        sum / clip.len().max(1) as f64
+    }
 
     fn clip() -> Vec<f32> {
         let sample = |i: usize| 0.3 * (i as f32 * 0.05).sin() + 0.1 * (i as f32 * 0.31).sin();

@@ -33,7 +33,7 @@ use songkin::{
     catalog::Catalog,
     config::Settings,
     generation::GenerationStore,
-    model::{AstConfig, ModelDir, untrained_weights},
+    model::{ModelDir, untrained_weights},
     program::{Parts, prepare_demo},
     track::TrackId,
 };
@@ -45,6 +45,8 @@ use tokio::{
 };
 
 use contract::{CONTRACT, Given};
+
+use crate::support::tiny_config;
 
 /// What most tests send and ask about: "Sunrise" by Alexander Zhelanov and Stian Grenborgen.
 const SUNRISE: u32 = 22006;
@@ -107,15 +109,7 @@ async fn build_house() -> House {
         .unwrap();
     let music = dir.path().join("demo");
     copy_tree(&demo_dir(), &music);
-    let config = AstConfig {
-        hidden_size: 32,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 64,
-        frequency_stride: 32,
-        time_stride: 64,
-        ..AstConfig::default()
-    };
+    let config = tiny_config();
     let weights = untrained_weights(&config, 0).unwrap();
     let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
     model.save(&dir.path().join("tiny")).unwrap();

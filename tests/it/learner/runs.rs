@@ -10,7 +10,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use songkin::{
     audio::{DecodeLimits, Decoder, FeatureConfig, augment::AugmentSettings},
-    model::{AstConfig, Preset, untrained_weights},
+    model::{Preset, untrained_weights},
     track::TrackId,
     train::{
         End, LearnerSettings, Observe, Run, TrainError, TrainEvent, Trained, TrainingSettings,
@@ -21,6 +21,8 @@ use songkin::{
 };
 use tempfile::TempDir;
 
+use crate::support::tiny_config;
+
 /// Epochs of a run, of two steps each.
 const EPOCHS: usize = 4;
 
@@ -30,18 +32,6 @@ struct Site {
     start: BTreeMap<String, Tensor>,
     settings: TrainingSettings,
     cancel: AtomicBool,
-}
-
-fn config() -> AstConfig {
-    AstConfig {
-        hidden_size: 32,
-        num_hidden_layers: 1,
-        num_attention_heads: 2,
-        intermediate_size: 64,
-        frequency_stride: 32,
-        time_stride: 64,
-        ..AstConfig::default()
-    }
 }
 
 impl Site {
@@ -75,7 +65,7 @@ impl Site {
         Self {
             music,
             state: tempfile::tempdir().unwrap(),
-            start: untrained_weights(&config(), 0).unwrap(),
+            start: untrained_weights(&tiny_config(), 0).unwrap(),
             settings,
             cancel: AtomicBool::new(false),
         }
@@ -110,7 +100,7 @@ impl Site {
         let dataset = Dataset::new(self.tracks(0..6), decoder, &features, dataset)?;
         let run = Run {
             settings: &self.settings,
-            config: &config(),
+            config: &tiny_config(),
             start: &self.start,
             start_name: "untrained",
             dataset: &dataset,
