@@ -16,7 +16,7 @@ mod tracks;
 mod upload;
 mod view;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -49,6 +49,8 @@ pub struct App {
     pub jobs: JobStore,
     /// Where the generations lie.
     pub generations: GenerationStore,
+    /// Where the reports of jobs of kind `evaluate` lie, a directory with the job's number each.
+    pub reports: PathBuf,
     /// Ends the streams when the server stops.
     pub stopping: Stopping,
     /// Where uploads wait to be decoded.
@@ -87,6 +89,7 @@ routes! {
         get "/v1/admin/jobs/{id}" => jobs::show,
         get "/v1/admin/jobs/{id}/events" => events::stream,
         post "/v1/admin/jobs/{id}/cancel" => jobs::cancel,
+        get "/v1/admin/jobs/{id}/report" => jobs::report,
         get "/v1/admin/generations" => generations::list,
         get "/v1/admin/generations/{id}/report" => generations::report,
         post "/v1/admin/generations/{id}/activate" => generations::activate,

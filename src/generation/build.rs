@@ -14,7 +14,7 @@ use crate::{
     batch::Batcher,
     catalog::{AnalysedTrack, Catalog},
     extract::Extractor,
-    index::{EmbeddedIndex, Field, Item, Settings, landmarks::LandmarkIndex},
+    index::{EmbeddedIndex, Field, Item, Settings, Watch, landmarks::LandmarkIndex},
     model::ModelDir,
     track::TrackId,
 };
@@ -47,10 +47,12 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 ///
-/// [`GenerationError::Empty`] when nothing is analysed; otherwise what kept it from being written.
+/// [`GenerationError::Empty`] when nothing is analysed; [`IndexError::Cancelled`](crate::index::IndexError)
+/// in [`GenerationError::Index`] where `watch` ends it; otherwise what kept it from being written.
 pub async fn build(
     sources: &Sources<'_>,
     settings: BuildSettings,
+    watch: &Watch<'_>,
 ) -> Result<Manifest, GenerationError> {
     let extractor = &sources.model.extractor;
     let items: Vec<Item> = sources
@@ -75,7 +77,7 @@ pub async fn build(
         .try_collect()
         .await?;
     // Minutes of CPU on a large catalogue, on a thread that may block.
-    tokio::task::block_in_place(|| write(sources, settings, &items, landmarks))
+    tokio::task::block_in_place(|| write(sources, settings, &items, landmarks, watch))
 }
 
 fn write(
@@ -83,6 +85,7 @@ fn write(
     settings: BuildSettings,
     items: &[Item],
     landmarks: Vec<(TrackId, Vec<Landmark>)>,
+    watch: &Watch<'_>,
 ) -> Result<Manifest, GenerationError> {
     let model = sources.model;
     let staged = sources.store.stage()?;
@@ -94,6 +97,7 @@ fn write(
         items,
         dimension,
         settings.index,
+        watch,
     )?;
     let path = dir.join(manifest::LANDMARKS_FILE);
     let landmarks = LandmarkIndex::build(landmarks)?;

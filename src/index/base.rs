@@ -1,7 +1,7 @@
 //! The immutable part of an index: rows, vectors, codes and, above a size, a graph.
 
 use super::{
-    Filter, IndexError, Item, Settings,
+    Filter, IndexError, Item, Settings, Watch,
     bitmap::Bitmap,
     codes::Codes,
     graph::Graph,
@@ -41,10 +41,13 @@ impl Base {
         items: impl IntoIterator<Item = &'a Item>,
         dimension: usize,
         settings: &Settings,
+        watch: &Watch<'_>,
     ) -> Result<Self, IndexError> {
         let (rows, vectors) = Rows::collect(items)?;
         let wants_graph = vectors.len() / dimension > settings.exact_up_to;
-        let graph = wants_graph.then(|| Graph::build(&vectors, dimension, &settings.graph));
+        let graph = wants_graph
+            .then(|| Graph::build(&vectors, dimension, &settings.graph, watch))
+            .transpose()?;
         Ok(Self::assemble(dimension, rows, vectors, graph))
     }
 

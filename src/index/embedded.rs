@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     Answer, Description, Field, IndexError, Item, Query, Settings, Stats, VectorRead, VectorWrite,
-    base::Base, check, settings::check_dimension, state::State, storage,
+    Watch, base::Base, check, settings::check_dimension, state::State, storage, unwatched,
 };
 use crate::track::TrackId;
 
@@ -38,24 +38,35 @@ impl EmbeddedIndex {
     /// # Errors
     /// Settings or dimension out of range; unusable vectors or fields, as in [`VectorWrite::upsert`].
     pub fn build(items: &[Item], dimension: usize, settings: Settings) -> Result<Self, IndexError> {
+        Self::build_watched(items, dimension, settings, &unwatched)
+    }
+
+    fn build_watched(
+        items: &[Item],
+        dimension: usize,
+        settings: Settings,
+        watch: &Watch<'_>,
+    ) -> Result<Self, IndexError> {
         settings.check()?;
         check_dimension(dimension)?;
-        let base = Base::build(&in_order(items, dimension)?, dimension, &settings)?;
+        let items = in_order(items, dimension)?;
+        let base = Base::build(&items, dimension, &settings, watch)?;
         Ok(Self::new(base, settings, None))
     }
 
     /// Builds an index and stores it in a directory, which must not hold one; it lives there from now on.
     ///
     /// # Errors
-    /// As [`EmbeddedIndex::build`]; [`IndexError::Exists`]; [`IndexError::Io`].
+    /// As [`EmbeddedIndex::build`]; [`IndexError::Cancelled`]; [`IndexError::Exists`]; [`IndexError::Io`].
     pub fn create(
         dir: &Path,
         items: &[Item],
         dimension: usize,
         settings: Settings,
+        watch: &Watch<'_>,
     ) -> Result<Self, IndexError> {
         storage::refuse_existing(dir)?;
-        let mut index = Self::build(items, dimension, settings)?;
+        let mut index = Self::build_watched(items, dimension, settings, watch)?;
         storage::write(dir, index.state.load().base(), &settings)?;
         index.home = Some(dir.to_owned());
         Ok(index)

@@ -54,6 +54,9 @@ pub enum IndexError {
         /// The most taken.
         max: usize,
     },
+    /// Whoever watches the build wants no more of it.
+    #[error("building the index was cancelled")]
+    Cancelled,
     /// The delta has no room for an upsert: checkpoint first.
     #[error("delta would hold {wanted} tracks, it takes {limit} before a checkpoint")]
     DeltaFull {

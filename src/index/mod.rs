@@ -31,6 +31,15 @@ mod state;
 mod storage;
 mod types;
 
+/// Watches a build: hears how many of how many points are linked; its `false` ends the build.
+pub type Watch<'a> = dyn Fn(usize, usize) -> bool + Sync + 'a;
+
+/// The [`Watch`] of a build that nobody waits for.
+#[must_use]
+pub fn unwatched(_done: usize, _total: usize) -> bool {
+    true
+}
+
 pub use embedded::EmbeddedIndex;
 pub use engine::{VectorRead, VectorWrite};
 pub use error::{ContentFault, IndexError, VectorFault, VectorOwner};

@@ -14,6 +14,7 @@ use super::{
     kernel,
     planner::{self, Choice},
     rank::{self, Ranked},
+    unwatched,
 };
 use crate::track::TrackId;
 
@@ -193,7 +194,7 @@ impl State {
             .collect();
         // A track is alive in the base or in the delta, never in both.
         items.sort_unstable_by_key(|item| item.id);
-        Base::build(&items, self.base.dimension, settings)
+        Base::build(&items, self.base.dimension, settings, &unwatched)
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -35,8 +35,8 @@ pub use error::JobError;
 pub use job::{Failure, Job, JobEvent, JobId, JobKind, JobState, Progress, UnknownWord, event};
 pub use lease::{Claimed, Control, End, Lease, Note, Worker};
 pub use parameters::{
-    BuildParameters, EvaluateParameters, Fault, IngestParameters, IngestSubset, Parameters,
-    TrainLimits, TrainParameters, TrainPreset,
+    BuildParameters, EvaluateParameters, EvaluateSplit, Fault, IngestParameters, IngestSubset,
+    Parameters, TrainAugmentation, TrainLimits, TrainParameters, TrainPreset,
 };
 pub use runner::{Execute, Runner};
 pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobFilter, JobStore, NewJob};

@@ -80,6 +80,8 @@ pub struct TrainParameters {
     pub learning_rate: Option<f64>,
     /// Temperature of the contrastive loss.
     pub temperature: Option<f64>,
+    /// How views are changed on the waveform.
+    pub augmentation: Option<TrainAugmentation>,
     /// Seed of weights, order, views and masks. At most 2^53, so that every JSON reader gets it.
     pub seed: Option<u64>,
     /// Fine-tunes this generation's model instead of starting from fresh weights.
@@ -101,6 +103,7 @@ impl Default for TrainParameters {
             batch: None,
             learning_rate: None,
             temperature: None,
+            augmentation: None,
             seed: None,
             start_from: None,
             limits: None,
@@ -117,6 +120,18 @@ words! {
         Small = "small",
         /// As the study describes it.
         Paper = "paper",
+    }
+}
+
+words! {
+    /// How the views of a track are changed before the model hears them.
+    TrainAugmentation {
+        /// Views differ only in where they are cut.
+        None = "none",
+        /// Noise, gain and band limit now and then, tempo and pitch seldom.
+        Light = "light",
+        /// The study's: noise, tempo and pitch, each for half of the views.
+        Study = "study",
     }
 }
 
@@ -151,12 +166,33 @@ impl Default for BuildParameters {
     }
 }
 
-/// Measures how well a generation finds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Measures how well a generation finds, beside the active one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateParameters {
     /// Which; the active one where nothing is said.
     pub generation: Option<String>,
+    /// On which tracks.
+    pub split: EvaluateSplit,
+}
+
+impl Default for EvaluateParameters {
+    fn default() -> Self {
+        Self {
+            generation: None,
+            split: EvaluateSplit::Test,
+        }
+    }
+}
+
+words! {
+    /// Tracks that no training has heard.
+    EvaluateSplit {
+        /// To choose a recipe by.
+        Validation = "validation",
+        /// To report; what is chosen by it no longer says how good anything is.
+        Test = "test",
+    }
 }
 
 impl Parameters {
@@ -220,7 +256,7 @@ impl Parameters {
             }
             Self::Train(parameters) => parameters.validate(&mut check),
             Self::Build(BuildParameters { generation, .. })
-            | Self::Evaluate(EvaluateParameters { generation }) => {
+            | Self::Evaluate(EvaluateParameters { generation, .. }) => {
                 check.generation("generation", generation.as_deref());
             }
         }

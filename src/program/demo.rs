@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 
 use super::{ConsoleProgress, Parts};
-use crate::ingest::IngestRequest;
+use crate::{index::unwatched, ingest::IngestRequest};
 
 /// Ingests the demo's clips and builds their generation, or finds it done.
 ///
@@ -39,6 +39,6 @@ pub async fn prepare_demo(parts: &Parts, dir: &Path) -> anyhow::Result<()> {
         )
         .await?;
     progress.finish();
-    parts.build_and_activate(&model, card).await?;
+    parts.build_and_activate(&model, card, &unwatched).await?;
     Ok(())
 }

@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::{Parts, say, server::stop_signal, work::Executor};
 use crate::{
-    jobs::{Job, JobEvent, JobId, JobState, JobStore, NewJob, Parameters, Runner, Worker, event},
+    jobs::{
+        Job, JobEvent, JobId, JobKind, JobState, JobStore, NewJob, Parameters, Runner, Worker,
+        event,
+    },
     model::describe_device,
 };
 
@@ -41,7 +44,11 @@ pub(super) async fn run_one(parts: Parts, wanted: Parameters) -> anyhow::Result<
     if !ended.state.is_final() {
         // Whoever stops a command does not want a worker to go on with it.
         runner.store.cancel(job.id).await?;
-        say(&format!("job {}: cancelled\n", job.id));
+        let hint = match job.kind {
+            JobKind::Train => "; the same command goes on from its last checkpoint",
+            _ => "",
+        };
+        say(&format!("job {}: cancelled{hint}\n", job.id));
         return Ok(ExitCode::from(130));
     }
     parts.catalog.close().await;

@@ -17,8 +17,9 @@ use crate::{
     config::Settings,
     extract::Extractor,
     generation::{self, BuildSettings, Generation, GenerationStore, Manifest, ModelCard},
-    index::{self, BuildOrder, GraphSettings},
+    index::{self, BuildOrder, GraphSettings, Watch},
     ingest::{Ingest, IngestReport, IngestRequest, IngestSettings, Progress},
+    jobs::JobId,
     model::{ModelDir, Preset, untrained_weights},
 };
 
@@ -82,8 +83,8 @@ impl Parts {
         if let Some(preset) = settings.preset.untrained() {
             return untrained(preset, settings.seed);
         }
-        if let Some(active) = self.catalog.active_generation().await? {
-            match self.model_of(&active.id) {
+        if let Some(active) = self.active().await? {
+            match self.model_of(&active) {
                 Ok(found) => return Ok(found),
                 // Building with another model is the way out of a damaged generation.
                 Err(error) => tracing::warn!("the active generation's model: {error:#}"),
@@ -163,6 +164,7 @@ impl Parts {
         model: &Arc<ModelDir>,
         card: ModelCard,
         report: Option<PathBuf>,
+        watch: &Watch<'_>,
     ) -> anyhow::Result<Manifest> {
         let search = &self.settings.search;
         let index = index::Settings {
@@ -187,7 +189,7 @@ impl Parts {
             index,
             report,
         };
-        let manifest = generation::build(&sources, settings).await?;
+        let manifest = generation::build(&sources, settings, watch).await?;
         let dir = self.store.path(&manifest.id);
         self.catalog
             .record_generation(&manifest.id, &dir, GenerationState::Ready)
@@ -203,22 +205,41 @@ impl Parts {
     /// When it fails a check, or another one was activated meanwhile; the active generation then
     /// stays.
     pub async fn activate(&self, id: &str) -> anyhow::Result<bool> {
-        let former = self
-            .catalog
-            .active_generation()
-            .await?
-            .map(|former| former.id);
+        let former = self.active().await?;
         if former.as_deref() == Some(id) {
             return Ok(false);
         }
+        if !self.replace(former.as_deref(), id).await? {
+            bail!("another generation was activated meanwhile; run the command again");
+        }
+        Ok(true)
+    }
+
+    /// Loads a generation, with all its checks, and makes it the active one if `former` is so
+    /// until then. Returns whether it was.
+    ///
+    /// # Errors
+    ///
+    /// When it fails a check.
+    pub async fn replace(&self, former: Option<&str>, id: &str) -> anyhow::Result<bool> {
         let dir = self.store.path(id);
         tokio::task::block_in_place(|| Generation::load(&dir, &self.batcher).map(drop))
             .with_context(|| format!("generation {id} is not fit to serve"))?;
-        if !self.catalog.activate(former.as_deref(), id).await? {
-            bail!("another generation was activated meanwhile; run the command again");
+        let replaced = self.catalog.activate(former, id).await?;
+        if replaced {
+            self.prune(id, former).await?;
         }
-        self.prune(id, former.as_deref()).await?;
-        Ok(true)
+        Ok(replaced)
+    }
+
+    /// The id of the active generation.
+    ///
+    /// # Errors
+    ///
+    /// When the catalogue cannot be read.
+    pub async fn active(&self) -> anyhow::Result<Option<String>> {
+        let active = self.catalog.active_generation().await?;
+        Ok(active.map(|active| active.id))
     }
 
     /// [`Parts::build`] and [`Parts::activate`]: the generation, and whether it is another than
@@ -231,8 +252,9 @@ impl Parts {
         &self,
         model: &Arc<ModelDir>,
         card: ModelCard,
+        watch: &Watch<'_>,
     ) -> anyhow::Result<(Manifest, bool)> {
-        let manifest = self.build(model, card, None).await?;
+        let manifest = self.build(model, card, None, watch).await?;
         let new = self.activate(&manifest.id).await?;
         Ok((manifest, new))
     }
@@ -310,10 +332,43 @@ impl Parts {
         Ok(())
     }
 
-    /// Where the state of a training run lies.
+    /// Where the state of a training run lies; the directory is made. Of other runs that were left
+    /// unfinished the newest [`KEPT_RUNS`] stay.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or old ones not removed.
+    pub fn open_training_dir(&self, run: &str) -> anyhow::Result<PathBuf> {
+        let all = self.settings.data.dir.join("training");
+        let dir = all.join(run);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&all)? {
+            let entry = entry?;
+            if entry.file_name() != run {
+                others.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        others.sort();
+        let old = others.len().saturating_sub(KEPT_RUNS);
+        for (_, path) in others.drain(..old) {
+            tracing::info!(path = %path.display(), "removing the state of an old training run");
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(dir)
+    }
+
+    /// Where the report of a job of kind `evaluate` lies.
     #[must_use]
-    pub fn training_dir(&self, run: &str) -> PathBuf {
-        self.settings.data.dir.join("training").join(run)
+    pub fn report_dir(&self, job: JobId) -> PathBuf {
+        self.reports_dir().join(job.to_string())
+    }
+
+    /// Where the reports of jobs lie, a directory each.
+    #[must_use]
+    pub fn reports_dir(&self) -> PathBuf {
+        self.settings.data.dir.join("reports")
     }
 
     /// Where uploads are spooled.
@@ -322,6 +377,9 @@ impl Parts {
         self.settings.data.dir.join("spool")
     }
 }
+
+/// Training runs that were stopped and may be gone on with.
+const KEPT_RUNS: usize = 3;
 
 /// The model that ships with the project, from its directory.
 const SHIPPED_MODEL: &str = "models/songkin-small";

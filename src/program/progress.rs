@@ -2,7 +2,7 @@
 
 use std::{
     io::IsTerminal,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,18 @@ struct Lines {
     done: u64,
     bad: u64,
     last: Option<Instant>,
+}
+
+impl Lines {
+    /// Whether it is time for a line; then the next one is later.
+    fn is_due(&mut self) -> bool {
+        let due =
+            self.done == self.total || self.last.is_none_or(|last| last.elapsed() >= LINE_EVERY);
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// Writes to standard error.
@@ -52,6 +64,26 @@ impl ConsoleProgress {
         }
     }
 
+    /// Tells how many steps of a phase are done.
+    pub fn count(&self, phase: &str, done: usize, total: usize) {
+        let (done, total) = (done as u64, total as u64);
+        let new = self.lines().phase != phase;
+        if new {
+            self.phase(phase, total);
+        }
+        let mut lines = self.lines();
+        lines.done = done;
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if lines.is_due() => eprintln!("{phase}: {done} of {total}"),
+            None => {}
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
@@ -62,7 +94,7 @@ impl ConsoleProgress {
 
 impl Progress for ConsoleProgress {
     fn phase(&self, name: &str, total: u64) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines();
         *lines = Lines {
             phase: name.to_owned(),
             total,
@@ -81,7 +113,7 @@ impl Progress for ConsoleProgress {
     }
 
     fn file(&self, path: &str, outcome: &Outcome) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines();
         lines.done += 1;
         if let Outcome::Bad(reason) = outcome {
             lines.bad += 1;
@@ -92,15 +124,10 @@ impl Progress for ConsoleProgress {
                 bar.inc(1);
                 bar.set_message(format!("{} bad", lines.bad));
             }
-            None if lines.done == lines.total
-                || lines.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) =>
-            {
-                lines.last = Some(Instant::now());
-                eprintln!(
-                    "{}: {} of {}, {} bad",
-                    lines.phase, lines.done, lines.total, lines.bad
-                );
-            }
+            None if lines.is_due() => eprintln!(
+                "{}: {} of {}, {} bad",
+                lines.phase, lines.done, lines.total, lines.bad
+            ),
             None => {}
         }
     }

@@ -179,6 +179,7 @@ fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
         recommender,
         jobs: JobStore::new(parts.catalog.database().clone()),
         generations: parts.store.clone(),
+        reports: parts.reports_dir(),
         stopping: Stopping::default(),
         spool,
         metrics: Metrics::default(),

@@ -18,7 +18,8 @@ use crate::{
     config::Settings,
     ingest::{IngestReport, IngestRequest},
     jobs::{
-        BuildParameters, EvaluateParameters, Parameters, TrainLimits, TrainParameters, TrainPreset,
+        BuildParameters, EvaluateParameters, EvaluateSplit, Parameters, TrainAugmentation,
+        TrainLimits, TrainParameters, TrainPreset,
     },
 };
 
@@ -65,11 +66,14 @@ enum Action {
         #[arg(long)]
         no_activate: bool,
     },
-    /// Measure a generation's model on the test tracks.
+    /// Measure a generation's model beside the active one's.
     Evaluate {
         /// Which; the active one where nothing is said.
         #[arg(long)]
         generation: Option<String>,
+        /// On which tracks: `validation` to choose by, `test` to report.
+        #[arg(long, default_value = "test")]
+        split: EvaluateSplit,
     },
     /// List the files that could not be analysed, with the reasons.
     Ledger,
@@ -117,6 +121,9 @@ struct TrainFlags {
     /// Temperature of the contrastive loss.
     #[arg(long)]
     temperature: Option<f64>,
+    /// Changes to the views: none, light or study.
+    #[arg(long)]
+    augmentation: Option<TrainAugmentation>,
     /// Seed of everything that chance decides.
     #[arg(long)]
     seed: Option<u64>,
@@ -149,6 +156,7 @@ impl TrainFlags {
             batch: self.batch,
             learning_rate: self.learning_rate,
             temperature: self.temperature,
+            augmentation: self.augmentation,
             seed: self.seed,
             start_from: self.start_from,
             limits: Some(TrainLimits {
@@ -216,8 +224,8 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
             };
             return jobs::run_one(parts, Parameters::Build(wanted)).await;
         }
-        Action::Evaluate { generation } => {
-            let wanted = Parameters::Evaluate(EvaluateParameters { generation });
+        Action::Evaluate { generation, split } => {
+            let wanted = Parameters::Evaluate(EvaluateParameters { generation, split });
             return jobs::run_one(parts, wanted).await;
         }
         Action::Ledger => ledger(&parts).await?,
@@ -254,9 +262,26 @@ async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow
         say("cancelled; the same command goes on from here\n");
         return Ok(ExitCode::from(130));
     }
-    if !no_build {
-        build(parts).await?;
+    if no_build {
+        return Ok(ExitCode::SUCCESS);
     }
+    let watch = |done, total| {
+        progress.count("building the index", done, total);
+        !cancel.load(Ordering::SeqCst)
+    };
+    let (model, card) = parts.model().await?;
+    let built = parts.build_and_activate(&model, card, &watch).await;
+    progress.finish();
+    if cancel.load(Ordering::SeqCst) && built.is_err() {
+        say("cancelled; the same command goes on from here\n");
+        return Ok(ExitCode::from(130));
+    }
+    let (manifest, new) = built?;
+    let state = if new { "activated" } else { "active already" };
+    say(&format!(
+        "generation {}: {} tracks, model {}, {state}\n",
+        manifest.id, manifest.tracks, manifest.model.name
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -275,17 +300,6 @@ fn summary(report: &IngestReport) -> String {
         "{found} files found: {unchanged} unchanged, {analysed} analysed, {moved} moved, {duplicates} duplicates, \
          {bad} bad; {vanished} vanished\n"
     )
-}
-
-async fn build(parts: &Parts) -> anyhow::Result<()> {
-    let (model, card) = parts.model().await?;
-    let (manifest, new) = parts.build_and_activate(&model, card).await?;
-    let state = if new { "activated" } else { "active already" };
-    say(&format!(
-        "generation {}: {} tracks, model {}, {state}\n",
-        manifest.id, manifest.tracks, manifest.model.name
-    ));
-    Ok(())
 }
 
 async fn ledger(parts: &Parts) -> anyhow::Result<ExitCode> {

@@ -89,8 +89,8 @@ pub struct Run<'a> {
     pub config: &'a AstConfig,
     /// The encoder's weights to start from, by canonical names.
     pub start: &'a BTreeMap<String, Tensor>,
-    /// Says where these weights come from; part of the run's name.
-    pub start_name: &'a str,
+    /// Names the run, see [`TrainingSettings::run_name`]: a checkpoint of another one is refused.
+    pub name: &'a str,
     /// The training tracks.
     pub dataset: &'a Dataset,
     /// The validation tracks.
@@ -122,11 +122,10 @@ impl Run<'_> {
     ///
     /// [`TrainError`]; what the last checkpoint holds is kept.
     pub fn train(self, device: &Device, observer: &mut dyn Observe) -> Result<Trained, TrainError> {
-        let name = self.settings.run_name(self.start_name);
         let per_epoch = self.dataset.steps_per_epoch();
         let steps = per_epoch * self.settings.epochs;
         let settings = self.settings.learner_for(steps);
-        let (learner, position) = match Checkpoint::load(self.dir, &name, device)? {
+        let (learner, position) = match Checkpoint::load(self.dir, self.name, device)? {
             Some(Checkpoint { tensors, position }) => {
                 let state = LearnerState {
                     step: (position.epoch * per_epoch + position.step) as u64,
@@ -138,7 +137,7 @@ impl Run<'_> {
             None => {
                 let learner = Learner::new(self.config, self.start.clone(), settings, device)?;
                 let position = Position {
-                    run: name,
+                    run: self.name.to_owned(),
                     ..Position::default()
                 };
                 (learner, position)

@@ -5,11 +5,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     AdamSettings, LearnerSettings, LossSettings, Objective, Patchout, Schedule,
-    dataset::{DatasetSettings, SameArtist, SplitLimits},
+    dataset::{DatasetSettings, SameArtist, SplitLimits, Splits},
     health::CollapseLimits,
 };
-use crate::audio::augment::{AugmentSettings, Chance, Choice};
-use crate::{model::Preset, text::hex};
+use crate::{audio::augment::AugmentSettings, model::Preset, text::hex};
 
 /// A run's settings. The same settings, tracks and device give the same weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +67,7 @@ impl TrainingSettings {
             dataset: DatasetSettings {
                 batch: 64,
                 same_artist: SameArtist::MaskNegatives,
-                augment: light_augmentation(),
+                augment: AugmentSettings::light(),
                 ..DatasetSettings::default()
             },
             learner: LearnerSettings {
@@ -126,35 +125,21 @@ impl TrainingSettings {
         self
     }
 
-    /// Names these settings, together with what the run starts from: a checkpoint belongs to one
-    /// name. What decides only when a run stops or how fast it is does not count, so that a run
-    /// can be continued with more time.
+    /// Names a run by all that decides what it learns: these settings, what it starts from (the hash of its
+    /// weights), and its tracks. What decides only when a run stops or how fast it is does not count, so
+    /// that a run can be continued with more time.
     #[must_use]
-    pub fn run_name(&self, start: &str) -> String {
+    pub fn run_name(&self, start: &str, splits: &Splits) -> String {
         let mut counted = self.clone();
         counted.max_minutes = None;
         counted.checkpoint_seconds = 0.0;
         counted.dataset.threads = 0;
         counted.dataset.ahead = 0;
         counted.dataset.cache_mib = 0;
-        let text = serde_json::to_vec(&(counted, start)).expect("settings are plain data");
+        let [training, validation] = [&splits.training, &splits.validation]
+            .map(|side| side.iter().map(|track| track.id).collect::<Vec<_>>());
+        let text = serde_json::to_vec(&(counted, start, training, validation))
+            .expect("settings are plain data");
         hex(&Sha256::digest(text)[..8])
-    }
-}
-
-/// What recordings of one piece differ in, now and then. Much of it costs time and takes away what tells
-/// tracks apart.
-fn light_augmentation() -> AugmentSettings {
-    let chance = |probability, range| Chance { probability, range };
-    AugmentSettings {
-        tempo: chance(0.05, [0.8, 1.2]),
-        semitones: Choice {
-            probability: 0.05,
-            among: vec![-2, -1, 1, 2],
-        },
-        noise_snr_db: chance(0.2, [10.0, 40.0]),
-        gain_db: chance(0.3, [-12.0, 6.0]),
-        band_limit_hertz: chance(0.1, [4_000.0, 7_500.0]),
-        ..AugmentSettings::none()
     }
 }

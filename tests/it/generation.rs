@@ -10,6 +10,7 @@ use songkin::{
     audio::FeatureConfig,
     config::Settings,
     generation::ModelCard,
+    index::unwatched,
     ingest::IngestRequest,
     model::{ModelDir, untrained_weights},
     program::{ConsoleProgress, Parts},
@@ -88,7 +89,7 @@ async fn a_second_model_hears_the_whole_catalogue_and_the_first_is_the_way_back(
     let (first, second) = (tiny(0), tiny(1));
     let (_dir, parts) = site(&first, 5).await;
     let (old, new) = parts
-        .build_and_activate(&first, card("first"))
+        .build_and_activate(&first, card("first"), &unwatched)
         .await
         .unwrap();
     assert!(new);
@@ -113,6 +114,7 @@ async fn a_second_model_hears_the_whole_catalogue_and_the_first_is_the_way_back(
             &second,
             card("second"),
             Some(report_dir.path().to_path_buf()),
+            &unwatched,
         )
         .await
         .unwrap();
@@ -139,7 +141,7 @@ async fn a_generation_that_is_not_what_was_built_is_not_activated() {
     let model = tiny(0);
     let (_dir, parts) = site(&model, 3).await;
     let (old, _) = parts
-        .build_and_activate(&model, card("first"))
+        .build_and_activate(&model, card("first"), &unwatched)
         .await
         .unwrap();
     let second = tiny(1);
@@ -147,7 +149,10 @@ async fn a_generation_that_is_not_what_was_built_is_not_activated() {
         .analyse_catalogue(&second, &ConsoleProgress::default(), &never())
         .await
         .unwrap();
-    let built = parts.build(&second, card("second"), None).await.unwrap();
+    let built = parts
+        .build(&second, card("second"), None, &unwatched)
+        .await
+        .unwrap();
     let path = parts.store.path(&built.id).join("probes.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("0.", "0.1", 1)).unwrap();

@@ -1,8 +1,9 @@
 //! One POST to a better model: a server and workers as processes, one of them killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use songkin::{
     audio::FeatureConfig,
-    model::{AstConfig, ModelDir, untrained_weights},
+    model::{AstConfig, ModelDir, Preset, untrained_weights},
 };
 use tempfile::TempDir;
 
@@ -162,8 +163,11 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn start_worker(&self) -> Process {
+    fn start_worker(&self, model: Option<&str>) -> Process {
         let mut command = self.configured(worker());
+        if let Some(model) = model {
+            command.arg("--model-dir").arg(self.dir.path().join(model));
+        }
         command
             .arg("run")
             .stderr(Stdio::null())
@@ -212,6 +216,35 @@ impl Site {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// Asks for a job; gives its path.
+    async fn ask(&self, wanted: &Value) -> String {
+        let (status, job) = self.post("/v1/admin/jobs", wanted).await;
+        assert_eq!(status, 202, "{job}");
+        format!("/v1/admin/jobs/{}", job["id"])
+    }
+
+    /// Waits until a job is as wanted, and gives it.
+    async fn until(&self, job: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let (_, found) = self.get(job).await.unwrap();
+            if wanted(&found) {
+                return found;
+            }
+            assert!(began.elapsed() < PATIENCE, "{found}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Names in the directory of generations.
+    fn on_disk(&self) -> BTreeSet<String> {
+        let dir = self.dir.path().join("data/generations");
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     /// Which generation answers.
@@ -329,9 +362,7 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
             "learning_rate": 0.002, "seed": 1,
         },
     });
-    let (status, job) = site.post("/v1/admin/jobs", &wanted).await;
-    assert_eq!(status, 202, "{job}");
-    let job = format!("/v1/admin/jobs/{}", job["id"]);
+    let job = site.ask(&wanted).await;
 
     // Somebody asks for music all the time; nobody is to notice what goes on.
     let (done, asked) = (
@@ -349,14 +380,14 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
         }
     });
 
-    let first_worker = site.start_worker();
+    let first_worker = site.start_worker(None);
     let before = site
         .events(&job, 0, |events| {
             count(events, "checkpoint") >= 2 && losses(events).len() >= 2
         })
         .await;
     drop(first_worker);
-    let _second_worker = site.start_worker();
+    let _second_worker = site.start_worker(None);
     let last = before.last().unwrap().seq;
     let after = site.events(&job, last, |_| false).await;
 
@@ -419,4 +450,83 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
     done.store(true, Ordering::SeqCst);
     listener.await.unwrap();
     assert!(asked.load(Ordering::SeqCst) > 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_cancelled_changes_nothing_and_loses_nothing() {
+    let site = Site::new();
+    let music = site.dir.path().join("music");
+    site.finish(&["ingest", music.to_str().unwrap()], "tiny");
+    // Large enough to be at work for seconds.
+    let config = Preset::Small.config();
+    let weights = untrained_weights(&config, 0).unwrap();
+    save(config, weights, &site.dir.path().join("small"));
+    let _server = site.start_server().await;
+    let before = (site.answering().await, site.on_disk());
+    let _worker = site.start_worker(Some("small"));
+
+    let job = site.ask(&json!({"kind": "build"})).await;
+    let analysing = |job: &Value| {
+        let text = job["progress"]["text"].as_str().unwrap();
+        text.starts_with("analysing") && job["progress"]["fraction"].as_f64().unwrap() > 0.05
+    };
+    site.until(&job, analysing).await;
+    let (status, answer) = site.post(&format!("{job}/cancel"), &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    let ended = site.until(&job, |job| !job["finished_at"].is_null()).await;
+    assert_eq!(ended["state"], "cancelled", "{ended}");
+    assert_eq!(ended["outcome"], Value::Null);
+    assert_eq!((site.answering().await, site.on_disk()), before);
+
+    // What was analysed is not analysed again.
+    let job = site.ask(&json!({"kind": "build"})).await;
+    let ended = site.until(&job, |job| !job["finished_at"].is_null()).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    let ingest = &ended["outcome"]["ingest"];
+    let [unchanged, analysed] = ["unchanged", "analysed"].map(|key| ingest[key].as_u64().unwrap());
+    assert_eq!(unchanged + analysed, 36, "{ingest}");
+    assert!(unchanged > 0 && analysed > 0, "{ingest}");
+    let built = ended["outcome"]["generation"]["id"].as_str().unwrap();
+    site.until_answering(built).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_was_interrupted_goes_on_with_the_same_command() {
+    let site = Site::new();
+    let music = site.dir.path().join("music");
+    site.finish(&["ingest", music.to_str().unwrap()], "tiny");
+    let generation = site.on_disk().pop_first().unwrap();
+    let start = || {
+        let mut command = site.configured(worker());
+        command
+            .args(["train", "--epochs", "40", "--batch", "4", "--no-activate"])
+            .args(["--start-from", &generation]);
+        command
+    };
+
+    let mut child = start().spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let mut child = Process(child);
+    assert!(lines.any(|line| line.starts_with("checkpoint")));
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.0.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.0.wait().unwrap().code(), Some(130), "{rest:?}");
+    let mut told = String::new();
+    let stdout = child.0.stdout.as_mut().unwrap();
+    stdout.read_to_string(&mut told).unwrap();
+    assert!(told.contains("goes on from its last checkpoint"), "{told}");
+
+    let output = start().output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let begun = told
+        .lines()
+        .find_map(|line| line.strip_prefix("training: {"))
+        .unwrap();
+    let begun: Value = serde_json::from_str(&format!("{{{begun}")).unwrap();
+    assert!(begun["step"].as_u64().unwrap() > 0, "{begun}");
 }

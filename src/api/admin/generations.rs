@@ -91,14 +91,22 @@ pub(crate) async fn report(
     GenerationPath(id): GenerationPath,
 ) -> Result<Response, Problem> {
     find(&app, &id).await?;
-    match tokio::fs::read(app.generations.report_dir(&id).join(REPORT_JSON)).await {
+    report_in(&app.generations.report_dir(&id), || {
+        format!("generation {id} has no report; those that a job of kind `train` built have one")
+    })
+    .await
+}
+
+/// Answers with the report in a directory, or says why there is none.
+pub(super) async fn report_in(
+    dir: &Path,
+    absent: impl FnOnce() -> String,
+) -> Result<Response, Problem> {
+    match tokio::fs::read(dir.join(REPORT_JSON)).await {
         Ok(report) => Ok(([(header::CONTENT_TYPE, "application/json")], report).into_response()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(Problem::with(
-            Kind::NoReport,
-            format!(
-                "generation {id} has no report; those that a job of kind `train` built have one"
-            ),
-        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Problem::with(Kind::NoReport, absent()))
+        }
         Err(error) => Err(Problem::internal(&error)),
     }
 }

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::path::JobPath;
+use super::{generations::report_in, path::JobPath};
 use crate::{
     api::{
         App, Kind, Problem,
@@ -87,6 +87,21 @@ pub(crate) async fn cancel(
     JobPath(id): JobPath,
 ) -> Result<Json<Job>, Problem> {
     Ok(Json(app.jobs.cancel(id).await?))
+}
+
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    JobPath(id): JobPath,
+) -> Result<Response, Problem> {
+    let job = app.jobs.job(id).await?;
+    report_in(&app.reports.join(id.to_string()), || match job.kind {
+        JobKind::Evaluate => format!("job {id} is {}; its report comes at its end", job.state),
+        JobKind::Train => {
+            format!("job {id} has no report of its own; the generation in its outcome has it")
+        }
+        kind => format!("jobs of kind `{kind}` write no report"),
+    })
+    .await
 }
 
 fn one_of<T: std::fmt::Display>(words: &[T]) -> String {

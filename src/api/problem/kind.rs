@@ -140,11 +140,7 @@ impl Kind {
                 "no-such-generation",
                 "there is no such generation",
             ),
-            Self::NoReport => (
-                StatusCode::NOT_FOUND,
-                "no-report",
-                "the generation has no report",
-            ),
+            Self::NoReport => (StatusCode::NOT_FOUND, "no-report", "there is no report"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -91,6 +91,24 @@ impl AugmentSettings {
         }
     }
 
+    /// What recordings of one piece differ in, now and then. Much of it costs time and takes away what
+    /// tells tracks apart.
+    #[must_use]
+    pub fn light() -> Self {
+        let chance = |probability, range| Chance { probability, range };
+        Self {
+            tempo: chance(0.05, [0.8, 1.2]),
+            semitones: Choice {
+                probability: 0.05,
+                among: vec![-2, -1, 1, 2],
+            },
+            noise_snr_db: chance(0.2, [10.0, 40.0]),
+            gain_db: chance(0.3, [-12.0, 6.0]),
+            band_limit_hertz: chance(0.1, [4_000.0, 7_500.0]),
+            ..Self::none()
+        }
+    }
+
     /// Decides what happens to one clip.
     ///
     /// It takes the same numbers from the generator whatever the settings are: with another probability

@@ -10,7 +10,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{BuildOrder, Graph, GraphSettings, Layer};
-use crate::index::kernel;
+use crate::index::{IndexError, Watch, kernel};
 
 /// The most layers that `hnsw_rs` makes; with M = 4, its least here, a 10^9-point graph would need 15.
 const MAX_LAYERS: usize = 16;
@@ -18,6 +18,9 @@ const MAX_LAYERS: usize = 16;
 /// Points that go in one by one before threads join: into an empty graph several threads would
 /// each put a first point, and all but one of these would be linked to nothing.
 const SERIAL_START: usize = 1_000;
+
+/// Points between two looks of the watch: tenths of a second.
+const WATCHED_EVERY: usize = 256;
 
 /// `1 - cosine`, never below 0. The crate asserts that no distance is negative, and rounding makes
 /// `1 - v·v` negative for four unit vectors in ten.
@@ -35,11 +38,15 @@ impl Distance<f32> for CosineDistance {
 impl Graph {
     /// Builds a graph over distinct unit vectors, `[points, dimension]`, at least one. Takes a
     /// second for a few thousand vectors and minutes for 100,000.
+    ///
+    /// # Errors
+    /// [`IndexError::Cancelled`] where `watch` wants no more.
     pub(in crate::index) fn build(
         vectors: &[f32],
         dimension: usize,
         settings: &GraphSettings,
-    ) -> Self {
+        watch: &Watch<'_>,
+    ) -> Result<Self, IndexError> {
         let points: Vec<(&[f32], usize)> = vectors
             .chunks_exact(dimension)
             .enumerate()
@@ -58,13 +65,26 @@ impl Graph {
             BuildOrder::Parallel => points.len().min(SERIAL_START),
         };
         let (first, rest) = points.split_at(serial);
-        first.iter().for_each(|&point| hnsw.insert_slice(point));
-        rest.par_iter().for_each(|&point| hnsw.insert_slice(point));
+        let mut done = 0;
+        let mut go_on = |some: usize| {
+            done += some;
+            watch(done, points.len())
+                .then_some(())
+                .ok_or(IndexError::Cancelled)
+        };
+        for some in first.chunks(WATCHED_EVERY) {
+            some.iter().for_each(|&point| hnsw.insert_slice(point));
+            go_on(some.len())?;
+        }
+        for some in rest.chunks(WATCHED_EVERY) {
+            some.par_iter().for_each(|&point| hnsw.insert_slice(point));
+            go_on(some.len())?;
+        }
 
         let mut lists = thaw(&hnsw, points.len());
         let entry = lists.entry;
         reach_all(&mut lists.links[0], entry);
-        lists.freeze()
+        Ok(lists.freeze())
     }
 }
 
@@ -173,6 +193,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::index::unwatched;
 
     const DIMENSION: usize = 48;
 
@@ -196,6 +217,24 @@ mod tests {
         let vectors = || vectors.chunks_exact(DIMENSION);
         assert!(vectors().any(|v| 1.0 - kernel::dot(v, v) < 0.0));
         assert!(vectors().all(|v| distance.eval(v, v) >= 0.0));
+    }
+
+    fn build(vectors: &[f32], settings: &GraphSettings) -> Result<Graph, IndexError> {
+        Graph::build(vectors, DIMENSION, settings, &unwatched)
+    }
+
+    #[test]
+    fn a_build_ends_when_nobody_wants_it() {
+        let vectors = unit_vectors(3000);
+        let told = std::sync::Mutex::new(Vec::new());
+        let watch = |done, total| {
+            told.lock().unwrap().push((done, total));
+            done < 512
+        };
+        let settings = GraphSettings::default();
+        let ended = Graph::build(&vectors, DIMENSION, &settings, &watch);
+        assert!(matches!(ended, Err(IndexError::Cancelled)));
+        assert_eq!(*told.lock().unwrap(), [(256, 3000), (512, 3000)]);
     }
 
     fn reached(graph: &Graph) -> usize {
@@ -225,7 +264,7 @@ mod tests {
                 ef_construction: 8,
                 order,
             };
-            let graph = Graph::build(&vectors, DIMENSION, &settings);
+            let graph = build(&vectors, &settings).unwrap();
             assert_eq!(reached(&graph), 3000, "{order:?}");
         }
     }
@@ -250,7 +289,7 @@ mod tests {
 
     #[test]
     fn one_point_is_a_graph() {
-        let graph = Graph::build(&unit_vectors(1), DIMENSION, &GraphSettings::default());
+        let graph = build(&unit_vectors(1), &GraphSettings::default()).unwrap();
         assert_eq!(reached(&graph), 1);
         assert_eq!(graph.links(), 0);
     }

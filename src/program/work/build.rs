@@ -26,14 +26,15 @@ pub(super) async fn build(
         .analyse_catalogue(&model, &progress, &context.cancel_flag())
         .await?;
     go_on(context)?;
-    context.progress(0.9, "building the index");
     // A generation that has a report keeps it: the model is the same.
     let former = wanted
         .generation
         .as_ref()
         .map(|generation| parts.store.report_dir(generation))
         .filter(|dir| dir.is_dir());
-    let manifest = parts.build(&model, card, former).await?;
+    let manifest = parts
+        .build(&model, card, former, &linking(context, (0.9, 0.97)))
+        .await?;
     go_on(context)?;
     let activated = wanted.activate && {
         context.progress(0.97, "checking and activating");
@@ -45,6 +46,20 @@ pub(super) async fn build(
         "generation": describe(&manifest),
         "activated": activated,
     }))
+}
+
+/// Tells a job how far the index has come, and the index whether the job is still wanted.
+pub(super) fn linking(
+    context: &JobContext,
+    (from, to): (f64, f64),
+) -> impl Fn(usize, usize) -> bool + Sync + '_ {
+    context.progress(from, "building the index");
+    move |done, total| {
+        let share = done as f64 / total.max(1) as f64;
+        let text = format!("building the index: {done} of {total}");
+        context.progress(from + (to - from) * share, text);
+        !context.cancelled()
+    }
 }
 
 /// A generation for programs.

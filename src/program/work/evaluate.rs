@@ -1,4 +1,4 @@
-//! Measuring models on the test tracks.
+//! Measuring models on tracks that they have not heard.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     audio::Excerpt,
     batch::Batcher,
     extract::Extractor,
-    jobs::{EvaluateParameters, JobContext},
+    jobs::{EvaluateParameters, EvaluateSplit, JobContext},
     model::ModelDir,
     program::{Parts, parts::untrained_like},
     track::TrackId,
@@ -28,7 +28,7 @@ pub(super) const UNTRAINED: &str = "untrained";
 /// What the model is called in the report of an evaluation.
 const EVALUATED: &str = "model";
 
-/// How much of a test track is heard, seconds: as much as the FMA's clips have.
+/// How much of a track is heard, seconds: as much as the FMA's clips have.
 const TEST_SECONDS: f64 = 30.0;
 
 pub(super) async fn evaluate(
@@ -38,29 +38,31 @@ pub(super) async fn evaluate(
 ) -> anyhow::Result<Value> {
     let id = match &wanted.generation {
         Some(id) => id.clone(),
-        None => {
-            let active = parts.catalog.active_generation().await?;
-            active.context("there is no active generation yet")?.id
-        }
+        None => parts
+            .active()
+            .await?
+            .context("there is no active generation yet")?,
     };
     let (model, _) = parts.model_of(&id)?;
     let mut models = vec![(EVALUATED.to_owned(), Arc::clone(&model))];
     let plain = untrained_like(&model, parts.settings.model.seed)?;
     if plain.extractor != model.extractor {
-        models.push((UNTRAINED.to_owned(), plain));
+        models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
     }
+    let active = parts.active().await?;
+    models.extend(rival(parts, active.as_deref(), &[&model, &plain], context));
     let tracks = parts.catalog.trainable_tracks().await?;
-    let test = Splits::of(&tracks, SplitLimits::NONE).test;
-    let dir = parts
-        .settings
-        .data
-        .dir
-        .join("reports")
-        .join(context.job().to_string());
+    let splits = Splits::of(&tracks, SplitLimits::NONE);
+    let tracks = match wanted.split {
+        EvaluateSplit::Validation => splits.validation,
+        EvaluateSplit::Test => splits.test,
+    };
+    let dir = parts.report_dir(context.job());
     let report = Measurement {
         parts,
         models,
-        test,
+        tracks,
+        split: wanted.split,
         curves: &Curves::default(),
         span: (0.0, 1.0),
     }
@@ -68,18 +70,42 @@ pub(super) async fn evaluate(
     .await?;
     Ok(json!({
         "generation": id,
+        "split": wanted.split,
         "report": dir,
         "tracks": report.dataset.tracks,
         "figures": figures(&report),
     }))
 }
 
-/// Models to be measured on test tracks in one run.
+/// The model in service, if it is none of `known`: the one to beat.
+pub(super) fn rival(
+    parts: &Parts,
+    active: Option<&str>,
+    known: &[&ModelDir],
+    context: &JobContext,
+) -> Option<(String, Arc<ModelDir>)> {
+    match parts.model_of(active?) {
+        Ok((serving, _)) => known
+            .iter()
+            .all(|model| model.extractor != serving.extractor)
+            .then(|| (ACTIVE.to_owned(), serving)),
+        // What cannot be loaded cannot be served either, and need not be beaten.
+        Err(error) => {
+            let text = format!("the active generation is not compared: {error:#}");
+            context.event("notice", &json!({ "text": text }));
+            None
+        }
+    }
+}
+
+/// Models to be measured on tracks of one split in one run.
 pub(super) struct Measurement<'a> {
     pub(super) parts: &'a Parts,
     /// Models by the names that they have in the report; the first one is what it is about.
     pub(super) models: Vec<(String, Arc<ModelDir>)>,
-    pub(super) test: Vec<SplitTrack>,
+    pub(super) tracks: Vec<SplitTrack>,
+    /// Which split that is.
+    pub(super) split: EvaluateSplit,
     /// How the first model learned.
     pub(super) curves: &'a Curves,
     /// The part of the job that this is, as fractions.
@@ -107,7 +133,7 @@ impl Measurement<'_> {
         context: &JobContext,
     ) -> anyhow::Result<Report> {
         let labels: Vec<Labels> = self
-            .test
+            .tracks
             .iter()
             .map(|track| Labels {
                 id: track.id,
@@ -118,7 +144,7 @@ impl Measurement<'_> {
             })
             .collect();
         let paths: HashMap<TrackId, &Path> = self
-            .test
+            .tracks
             .iter()
             .map(|track| (track.id, track.path.as_path()))
             .collect();
@@ -163,7 +189,7 @@ impl Measurement<'_> {
             cancelled: &|| context.cancelled(),
         };
         let settings = EvaluationSettings {
-            dataset: "test split of the catalogue".to_owned(),
+            dataset: format!("{} split of the catalogue", self.split),
             ..EvaluationSettings::default()
         };
         let report = evaluate::evaluate(&tracks, &embedders, &settings, &hooks)?;

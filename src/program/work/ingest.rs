@@ -33,8 +33,8 @@ pub(super) async fn ingest(
     go_on(context)?;
     let mut outcome = json!({ "ingest": summary(&report) });
     if wanted.build {
-        context.progress(end, "building a generation");
-        let (manifest, _) = parts.build_and_activate(&model, card).await?;
+        let watch = build::linking(context, (end, 0.97));
+        let (manifest, _) = parts.build_and_activate(&model, card, &watch).await?;
         outcome["generation"] = build::describe(&manifest);
         outcome["activated"] = json!(true);
     }

@@ -13,14 +13,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    build::describe,
-    evaluate::{ACTIVE, Measurement, UNTRAINED, figures},
+    build::{describe, linking},
+    evaluate::{ACTIVE, Measurement, UNTRAINED, figures, rival},
     go_on,
     ingest::JobProgress,
 };
 use crate::{
+    audio::augment::AugmentSettings,
     generation::ModelCard,
-    jobs::{JobContext, TrainParameters, TrainPreset},
+    jobs::{EvaluateSplit, JobContext, TrainAugmentation, TrainParameters, TrainPreset},
     model::{ModelDir, Preset},
     program::{
         Parts,
@@ -37,6 +38,7 @@ use crate::{
 const TRAINED: f64 = 0.8;
 const EVALUATED: f64 = 0.85;
 const ANALYSED: f64 = 0.97;
+const BUILT: f64 = 0.99;
 
 /// What the new model is called in its report.
 const TRAINED_NAME: &str = "trained";
@@ -65,10 +67,11 @@ pub(super) async fn train(
         "test": splits.test.len(),
     });
     context.event("tracks", &counts);
-    let dir = parts.training_dir(&context.job().to_string());
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // Named by what decides the outcome, not by the job: what one job has left another goes on with.
+    let name = settings.run_name(start.extractor.as_str(), &splits);
+    let dir = parts.open_training_dir(&name)?;
 
-    let trained = learn(parts, &settings, &start, &splits, &dir, context)?;
+    let trained = learn(parts, &settings, &start, &splits, (&name, &dir), context)?;
     anyhow::ensure!(trained.end != End::Cancelled, "the work was told to stop");
 
     let model = Arc::new(ModelDir::new(
@@ -84,41 +87,30 @@ pub(super) async fn train(
         trained: true,
     };
     let report_dir = dir.join("report");
-    let active = parts
-        .catalog
-        .active_generation()
-        .await?
-        .map(|active| active.id);
-    let mut models = vec![(TRAINED_NAME.to_owned(), Arc::clone(&model))];
+    let active = parts.active().await?;
     let plain = untrained_like(&start, settings.learner.seed)?;
-    models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
+    let serving = rival(parts, active.as_deref(), &[&model, &plain], context);
     // Without a generation to beat, the model has to beat what it started as.
-    let mut rival = UNTRAINED;
-    if let Some(active) = &active {
-        match parts.model_of(active) {
-            Ok((serving, _)) if serving.extractor == plain.extractor => {}
-            Ok((serving, _)) if serving.extractor == model.extractor => {}
-            Ok((serving, _)) => {
-                models.push((ACTIVE.to_owned(), serving));
-                rival = ACTIVE;
-            }
-            // What cannot be loaded cannot be served either, and need not be beaten.
-            Err(error) => {
-                let text = format!("the active generation is not compared: {error:#}");
-                context.event("notice", &json!({ "text": text }));
-            }
-        }
-    }
+    let to_beat = match &serving {
+        Some(_) => ACTIVE,
+        None => UNTRAINED,
+    };
+    let mut models = vec![
+        (TRAINED_NAME.to_owned(), Arc::clone(&model)),
+        (UNTRAINED.to_owned(), plain),
+    ];
+    models.extend(serving);
     let report = Measurement {
         parts,
         models,
-        test: splits.test.clone(),
+        tracks: splits.test.clone(),
+        split: EvaluateSplit::Test,
         curves: &trained.curves,
         span: (TRAINED, EVALUATED),
     }
     .measure(&report_dir, context)
     .await?;
-    let verdict = gate(&report, TRAINED_NAME, Some(rival), &GateRules::default());
+    let verdict = gate(&report, TRAINED_NAME, Some(to_beat), &GateRules::default());
     context.event("gate", &verdict);
     go_on(context)?;
     let facts = Facts {
@@ -139,13 +131,17 @@ pub(super) async fn train(
         .analyse_catalogue(&model, &progress, &context.cancel_flag())
         .await?;
     go_on(context)?;
-    context.progress(ANALYSED, "building a generation");
-    let manifest = parts.build(&model, card, Some(report_dir)).await?;
+    let watch = linking(context, (ANALYSED, BUILT));
+    let manifest = parts.build(&model, card, Some(report_dir), &watch).await?;
     go_on(context)?;
     let activated = wanted.activate && verdict.passed && {
-        context.progress(0.99, "checking and activating");
-        parts.activate(&manifest.id).await?;
-        true
+        context.progress(BUILT, "checking and activating");
+        let replaced = parts.replace(active.as_deref(), &manifest.id).await?;
+        if !replaced {
+            let text = "another generation than the one that the gate compared with is active now";
+            context.event("notice", &json!({ "text": text }));
+        }
+        replaced
     };
     // The generation holds all that is worth keeping of the run.
     fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
@@ -180,6 +176,13 @@ fn settings(wanted: &TrainParameters) -> TrainingSettings {
     if let Some(temperature) = wanted.temperature {
         settings.learner.loss.temperature = temperature;
     }
+    if let Some(augmentation) = wanted.augmentation {
+        settings.dataset.augment = match augmentation {
+            TrainAugmentation::None => AugmentSettings::none(),
+            TrainAugmentation::Light => AugmentSettings::light(),
+            TrainAugmentation::Study => AugmentSettings::default(),
+        };
+    }
     if let Some(limits) = wanted.limits {
         let all = settings.limits;
         settings.limits = SplitLimits {
@@ -198,7 +201,7 @@ fn learn(
     settings: &TrainingSettings,
     start: &Arc<ModelDir>,
     splits: &Splits,
-    dir: &Path,
+    (name, dir): (&str, &Path),
     context: &Arc<JobContext>,
 ) -> anyhow::Result<Trained> {
     let dataset = Dataset::new(
@@ -208,14 +211,15 @@ fn learn(
         settings.dataset.clone(),
     )?;
     let (settings, start) = (settings.clone(), Arc::clone(start));
-    let (validation, dir) = (splits.validation.clone(), dir.to_path_buf());
+    let validation = splits.validation.clone();
+    let (name, dir) = (name.to_owned(), dir.to_path_buf());
     let context = Arc::clone(context);
     let work = move |device: &candle_core::Device| {
         let run = Run {
             settings: &settings,
             config: &start.config,
             start: start.weights(),
-            start_name: start.extractor.as_str(),
+            name: &name,
             dataset: &dataset,
             validation: &validation,
             dir: &dir,

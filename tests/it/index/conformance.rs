@@ -1,6 +1,6 @@
 //! What every implementation of the traits must do, run against each.
 
-use songkin::index::{EmbeddedIndex, Engine, IndexError, VectorFault, VectorOwner};
+use songkin::index::{EmbeddedIndex, Engine, IndexError, VectorFault, VectorOwner, unwatched};
 
 use super::*;
 
@@ -337,7 +337,7 @@ fn embedded_after_reopening() {
     for settings in [Settings::default(), graph_settings()] {
         conforms(&|items| {
             let dir = tempfile::tempdir().unwrap();
-            EmbeddedIndex::create(dir.path(), items, DIMENSION, settings).unwrap();
+            EmbeddedIndex::create(dir.path(), items, DIMENSION, settings, &unwatched).unwrap();
             // The directory stays for the checkpoints to come.
             Box::new(EmbeddedIndex::open(&dir.keep()).unwrap())
         });

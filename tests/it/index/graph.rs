@@ -1,6 +1,6 @@
 //! The graph: good enough, found by the planner, and none of the known traps.
 
-use songkin::index::{Answer, BuildOrder, EmbeddedIndex, Engine, Reason};
+use songkin::index::{Answer, BuildOrder, EmbeddedIndex, Engine, Reason, unwatched};
 
 use super::*;
 
@@ -96,7 +96,7 @@ fn serial_builds_are_the_same_to_the_bit() {
     let settings = large_graph();
     let bytes = || {
         let dir = tempfile::tempdir().unwrap();
-        EmbeddedIndex::create(dir.path(), &items, DIMENSION, settings).unwrap();
+        EmbeddedIndex::create(dir.path(), &items, DIMENSION, settings, &unwatched).unwrap();
         let snapshot = dir.path().join("0000000001");
         (
             std::fs::read(snapshot.join("graph.u32")).unwrap(),

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use songkin::index::{ContentFault, EmbeddedIndex, IndexError, VectorFault};
+use songkin::index::{ContentFault, EmbeddedIndex, IndexError, VectorFault, unwatched};
 use tempfile::TempDir;
 
 use super::*;
@@ -26,7 +26,7 @@ fn stored() -> (TempDir, Vec<Item>) {
     let dir = tempfile::tempdir().unwrap();
     let mut items = clustered(200, 1);
     items.push(item(9000, items[0].vector.clone()));
-    EmbeddedIndex::create(dir.path(), &items, DIMENSION, graph_settings()).unwrap();
+    EmbeddedIndex::create(dir.path(), &items, DIMENSION, graph_settings(), &unwatched).unwrap();
     (dir, items)
 }
 
@@ -172,7 +172,13 @@ fn a_write_that_was_cut_off_does_no_harm() {
 #[test]
 fn a_directory_in_use_is_not_overwritten() {
     let (dir, items) = stored();
-    let again = EmbeddedIndex::create(dir.path(), &items[..1], DIMENSION, Settings::default());
+    let again = EmbeddedIndex::create(
+        dir.path(),
+        &items[..1],
+        DIMENSION,
+        Settings::default(),
+        &unwatched,
+    );
     assert!(matches!(again, Err(IndexError::Exists { .. })));
     assert_eq!(
         EmbeddedIndex::open(dir.path())

@@ -15,7 +15,7 @@ use songkin::{
     train::{
         End, LearnerSettings, Observe, Run, TrainError, TrainEvent, Trained, TrainingSettings,
         checkpoint::CheckpointError,
-        dataset::{Crop, Dataset, DatasetSettings, SameArtist, SplitLimits, SplitTrack},
+        dataset::{Crop, Dataset, DatasetSettings, SameArtist, SplitLimits, SplitTrack, Splits},
         health::CollapseLimits,
     },
 };
@@ -98,13 +98,18 @@ impl Site {
         let features = FeatureConfig::default();
         let dataset = self.settings.dataset.clone();
         let dataset = Dataset::new(self.tracks(0..6), decoder, &features, dataset)?;
+        let splits = Splits {
+            training: self.tracks(0..6),
+            validation: self.tracks(6..8),
+            test: Vec::new(),
+        };
         let run = Run {
             settings: &self.settings,
             config: &tiny_config(),
             start: &self.start,
-            start_name: "untrained",
+            name: &self.settings.run_name("untrained", &splits),
             dataset: &dataset,
-            validation: &self.tracks(6..8),
+            validation: &splits.validation,
             dir: self.state.path(),
             cancel: &self.cancel,
         };

@@ -160,3 +160,33 @@ fn jobs_are_listed_in_pages() {
             .problem(404, "no-such-job");
     });
 }
+
+#[test]
+fn what_was_measured_can_be_read() {
+    run(async {
+        let admin = Admin::start(|_| {}).await;
+        let told = async |job: &Value| {
+            let answer = admin.get(&format!("{JOBS}/{}/report", job["id"])).await;
+            let problem = answer.problem(404, "no-report");
+            problem["detail"].as_str().unwrap().to_owned()
+        };
+        let measured = admin
+            .create(&json!({"kind": "evaluate", "parameters": {"split": "validation"}}))
+            .await;
+        assert!(told(&measured).await.contains("is queued"));
+        let report = json!({"format": 1, "figures": []});
+        admin.write_report(&measured, &report);
+        let answer = admin
+            .get(&format!("{JOBS}/{}/report", measured["id"]))
+            .await;
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.json(), report);
+
+        let train = admin.create(&json!({"kind": "train"})).await;
+        assert!(told(&train).await.contains("the generation in its outcome"));
+        let build = admin.create(&json!({"kind": "build"})).await;
+        assert!(told(&build).await.contains("`build` write no report"));
+        let unknown = admin.get(&format!("{JOBS}/4711/report")).await;
+        unknown.problem(404, "no-such-job");
+    });
+}

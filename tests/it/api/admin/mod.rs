@@ -90,6 +90,14 @@ impl Admin {
         let path = format!("{JOBS}/{}/cancel", job["id"]);
         self.post(&path, "").await.json()
     }
+
+    /// Does what the work of a job of kind `evaluate` ends with.
+    fn write_report(&self, job: &Value, report: &Value) {
+        let home = self.catalog.path().parent().unwrap();
+        let dir = home.join("reports").join(job["id"].to_string());
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("report.json"), report.to_string()).unwrap();
+    }
 }
 
 /// The job that was answered with 202.
@@ -115,7 +123,7 @@ fn admin_routes() -> Vec<(Method, &'static str)> {
         .filter(|(_, path)| path.starts_with("/v1/admin"))
         .map(|(method, path)| (method.to_uppercase().parse().unwrap(), *path))
         .collect();
-    assert!(routes.len() >= 8, "{routes:?}");
+    assert!(routes.len() >= 9, "{routes:?}");
     routes
 }
 
@@ -140,7 +148,10 @@ pub(super) async fn every_answer(note: &mut impl FnMut(Answer)) {
         note(admin.get(&format!("{JOBS}/{id}")).await);
         note(admin.post(&format!("{JOBS}/{id}/cancel"), "").await);
         note(admin.get(&format!("{JOBS}/{id}/events")).await);
+        note(admin.get(&format!("{JOBS}/{id}/report")).await);
     }
+    admin.write_report(&job, &json!({"figures": []}));
+    note(admin.get(&format!("{JOBS}/{}/report", job["id"])).await);
     let events = admin.request(Method::GET, &format!("{JOBS}/{}/events", job["id"]));
     note(admin.server.send(events.header("last-event-id", "9")).await);
     let keyed = async |body: &'static str| {
