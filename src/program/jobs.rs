@@ -114,9 +114,9 @@ async fn tell_news(store: JobStore, id: JobId) {
     }
 }
 
-/// Steps are in the progress line already.
+/// Steps are in the progress line already, and how the job ended is said by the command itself.
 fn tell(event: &JobEvent) {
-    if event.kind != "step" && event.kind != event::PROGRESS {
+    if event.kind != "step" && event.kind != event::PROGRESS && !event.is_last() {
         let wide = std::io::stderr().is_terminal();
         let data = match wide {
             true => format!("{:#}", event.data),

@@ -25,9 +25,6 @@ pub enum TrainError {
         /// How many there should be.
         expected: usize,
     },
-    /// A row of a batch has nothing to be told apart from.
-    #[error("row {0} of the batch has no negatives: all other tracks are left out")]
-    NoNegatives(usize),
     /// A setting that cannot be.
     #[error("{key} is {found}, but {expected}")]
     Setting {

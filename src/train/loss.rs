@@ -36,13 +36,13 @@ const OUT: f32 = -1e9;
 /// compared by cosine. With more than two views a track, the mean over a row's positives is taken
 /// outside of the logarithm (Khosla et al. 2020, "Supervised Contrastive Learning",
 /// arXiv:2004.11362, equation 2). Tracks of equal entries in `artists` are no negatives of each
-/// other.
+/// other, as long as there are others: a row whose batch holds nothing but one artist is told
+/// apart from that artist's other tracks.
 ///
 /// # Errors
 ///
-/// [`TrainError::Batch`] when the rows are not two or more views of the tracks,
-/// [`TrainError::Setting`] for a temperature that is not positive, [`TrainError::NoNegatives`]
-/// when a row has nothing to be told apart from.
+/// [`TrainError::Batch`] when the rows are not two or more views of two or more tracks,
+/// [`TrainError::Setting`] for a temperature that is not positive.
 pub fn contrastive_loss(
     projections: &Tensor,
     tracks: usize,
@@ -95,11 +95,11 @@ impl Pairs {
         artists: Option<&[i64]>,
         decoupled: bool,
     ) -> Result<Self, TrainError> {
-        if tracks == 0 || rows < 2 * tracks || !rows.is_multiple_of(tracks) {
+        if tracks < 2 || rows < 2 * tracks || !rows.is_multiple_of(tracks) {
             return Err(TrainError::Batch {
                 what: "rows",
                 found: rows,
-                expected: 2 * tracks,
+                expected: 2 * tracks.max(2),
             });
         }
         if let Some(artists) = artists
@@ -115,9 +115,12 @@ impl Pairs {
         let mut positive = vec![0.0; rows * rows];
         let mut penalty = vec![OUT; rows * rows];
         for row in 0..rows {
-            let mut negatives = 0;
+            let a = row % tracks;
+            // Nobody else is there where all tracks are one artist's.
+            let artists =
+                artists.filter(|artists| artists.iter().any(|artist| *artist != artists[a]));
             for column in 0..rows {
-                let (a, b) = (row % tracks, column % tracks);
+                let b = column % tracks;
                 let place = row * rows + column;
                 if row == column {
                     continue;
@@ -129,11 +132,7 @@ impl Pairs {
                     }
                 } else if artists.is_none_or(|artists| artists[a] != artists[b]) {
                     penalty[place] = 0.0;
-                    negatives += 1;
                 }
-            }
-            if negatives == 0 {
-                return Err(TrainError::NoNegatives(row));
             }
         }
         Ok(Self { positive, penalty })

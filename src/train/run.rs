@@ -8,6 +8,8 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -166,6 +168,14 @@ impl Run<'_> {
     }
 }
 
+/// Tracks in an order of their own, always the same one: an artist's tracks, which otherwise lie side
+/// by side, would fill whole batches.
+fn mixed(tracks: &[SplitTrack]) -> Vec<SplitTrack> {
+    let mut tracks = tracks.to_vec();
+    tracks.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
+    tracks
+}
+
 struct InProgress<'a> {
     run: &'a Run<'a>,
     learner: Learner,
@@ -261,7 +271,7 @@ impl InProgress<'_> {
             None => self
                 .run
                 .dataset
-                .validation_pairs(self.run.validation)?
+                .validation_pairs(&mixed(self.run.validation))?
                 // A track alone has nothing to be told apart from.
                 .filter(|batch| batch.as_ref().map_or(true, |batch| batch.tracks.len() > 1))
                 .map(|batch| batch.map(|batch| self.to_learn(batch)))
