@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use songkin::{
@@ -28,6 +28,7 @@ use songkin::{
     program::Parts,
     track::TrackId,
 };
+use stock::StockEncoder;
 use tokio::sync::Notify;
 
 /// Takes figures whose name the command line asks for.
@@ -62,6 +63,9 @@ impl Figures {
         );
     }
 }
+
+#[path = "../tests/it/stock.rs"]
+mod stock;
 
 fn main() {
     let wanted = std::env::args()
@@ -157,10 +161,16 @@ fn encode(figures: &Figures, config: &AstConfig, names: &[String]) {
     let window: Vec<f32> = (0..encoder.window_len())
         .map(|i| (i % 101) as f32 / 50.0 - 1.0)
         .collect();
+    let stock = StockEncoder::new(&model).unwrap();
     for (name, batch) in names.iter().zip([1, 8]) {
         let windows = vec![window.as_slice(); batch];
         figures.time(name, || {
             black_box(encoder.encode(&windows).unwrap());
+        });
+        let shape = (batch, config.max_length, config.num_mel_bins);
+        let windows = Tensor::from_vec(windows.concat(), shape, &Device::Cpu).unwrap();
+        figures.time(&format!("{name}, stock candle"), || {
+            black_box(stock.forward(&windows).unwrap());
         });
     }
 }

@@ -10,7 +10,10 @@
 //! seconds and the process's peak memory in MiB.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::{collections::BTreeMap, fs, io, time::Instant};
+#[path = "side.rs"]
+mod side;
+
+use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use songkin::{
@@ -62,36 +65,5 @@ fn main() {
             .collect(),
         artists: None,
     };
-    println!("ready");
-    for line in io::stdin().lines() {
-        line.unwrap();
-        let (started, processor) = (Instant::now(), processor_seconds());
-        let loss = learner.step(&batch).unwrap().loss;
-        println!(
-            "{loss} {} {} {}",
-            started.elapsed().as_secs_f64(),
-            processor_seconds() - processor,
-            peak_mebibytes()
-        );
-    }
-}
-
-/// Processor time of all threads so far; 0 where the system has no `/proc`.
-fn processor_seconds() -> f64 {
-    // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second; the second field may hold spaces.
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let ticks = after.split_whitespace().skip(11).take(2);
-    ticks
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0
-}
-
-/// Largest resident memory so far; 0 where the system has no `/proc`.
-fn peak_mebibytes() -> u64 {
-    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) / 1024
+    side::answer(|_| learner.step(&batch).unwrap().loss);
 }

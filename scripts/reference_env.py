@@ -23,19 +23,19 @@ def parser(description):
     return result
 
 
-def enter(directory):
+def enter(directory, requirements=REQUIREMENTS):
     """Goes on inside the environment in `directory`: makes it where it is missing or pinned otherwise, then
     starts the running script again with its interpreter. Returns only there."""
     directory = directory.resolve()
-    stamp = directory / "reference-requirements.txt"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
+    stamp = directory / requirements.name
+    wanted = requirements.read_text(encoding="utf-8")
     python = directory / "bin" / "python"
     if not (stamp.exists() and stamp.read_text(encoding="utf-8") == wanted):
         print(f"preparing the reference environment in {directory}", file=sys.stderr, flush=True)
         if not python.exists():
             venv.create(directory, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "-r", str(REQUIREMENTS)], check=True)
+        subprocess.run([*install, "-r", str(requirements)], check=True)
         stamp.write_text(wanted, encoding="utf-8")
     if pathlib.Path(sys.prefix).resolve() != directory:
         # No hub is ever asked: everything that the scripts load lies in the directory they are given.

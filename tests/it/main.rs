@@ -16,5 +16,6 @@ mod ingest;
 mod jobs;
 mod learner;
 mod model;
+mod stock;
 mod support;
 mod training;

@@ -15,6 +15,8 @@ use songkin::{
     },
 };
 
+use crate::stock::StockEncoder;
+
 fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data/reference")
@@ -59,6 +61,27 @@ fn the_encoder_computes_what_transformers_computes() {
             .encoder(&Device::Cpu)
             .unwrap();
         compare(&encoder, name);
+    }
+}
+
+#[test]
+fn the_encoder_computes_what_candle_computes() {
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/songkin-small");
+    let mut config = Preset::Paper.config();
+    config.num_hidden_layers = 2;
+    let weights = untrained_weights(&config, 0).unwrap();
+    let paper = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
+    for model in [ModelDir::load(&trained).unwrap(), paper] {
+        let (frames, bins) = (model.config.max_length, model.config.num_mel_bins);
+        let values: Vec<f32> = (0..2 * frames * bins)
+            .map(|i| (i as f32 * 0.37).sin() + (i % bins) as f32 / 100.0 - 0.6)
+            .collect();
+        let windows = Tensor::from_vec(values, (2, frames, bins), &Device::Cpu).unwrap();
+        let ours = model.encoder(&Device::Cpu).unwrap();
+        let ours = ours.ast().forward(&windows).unwrap().embedding;
+        let stock = StockEncoder::new(&model).unwrap();
+        let difference = max_difference(&ours, &stock.forward(&windows).unwrap());
+        assert!(difference <= 1e-4, "{difference}");
     }
 }
 
