@@ -12,11 +12,20 @@ use super::{
     layer::{Layer, StackShape},
     matrix::{Held, Matrix, MatrixMut, multiply},
     norm::Standard,
+    panels::{Panels, product},
     rows,
 };
 
-/// Queries whose scores are computed at once.
+/// Most queries whose scores are computed at once.
 const QUERIES: usize = 128;
+
+/// Queries of a block: blocks are nearly equal, and whole tiles of a product.
+fn block(tokens: usize) -> usize {
+    tokens
+        .div_ceil(tokens.div_ceil(QUERIES))
+        .next_multiple_of(8)
+        .min(tokens)
+}
 
 /// What the backward pass needs of the forward pass.
 pub(super) struct Kept {
@@ -45,10 +54,15 @@ pub(super) fn forward(
     shape: &StackShape,
     layer: &Layer<&[f32]>,
     tokens: usize,
+    buffers: &Buffers,
     x: &mut [f32],
     kept: &mut Kept,
 ) {
     let hidden = shape.hidden;
+    let (qkv_layer, output) = rayon::join(
+        || layer.qkv.forward(hidden, buffers),
+        || layer.output.forward(hidden, buffers),
+    );
     let block = height(x.len() / hidden);
     x.par_chunks(block * hidden)
         .zip(kept.standard.blocks(block))
@@ -58,13 +72,13 @@ pub(super) fn forward(
             |normed, ((x, mut standard), qkv)| {
                 let normed = &mut normed[..x.len()];
                 standard.norm(x, shape.epsilon, &layer.norm_before, normed);
-                layer.qkv.apply(normed, hidden, qkv, Held::Replaced);
+                qkv_layer.apply(normed, qkv, Held::Replaced);
             },
         );
-    heads(shape, tokens, kept);
+    heads(shape, tokens, buffers, kept);
     x.par_chunks_mut(block * hidden)
         .zip(kept.context.par_chunks(block * hidden))
-        .for_each(|(x, context)| layer.output.apply(context, hidden, x, Held::Kept));
+        .for_each(|(x, context)| output.apply(context, x, Held::Kept));
 }
 
 /// A head's queries, keys and values in one window, `[tokens, head]` each.
@@ -77,25 +91,42 @@ fn parts<'a>(shape: &StackShape, tokens: usize, qkv: &'a [f32], head: usize) -> 
 }
 
 /// Reads the context out of queries, keys and values: one task a window, head and block of queries.
-fn heads(shape: &StackShape, tokens: usize, kept: &mut Kept) {
+fn heads(shape: &StackShape, tokens: usize, buffers: &Buffers, kept: &mut Kept) {
     let hidden = shape.hidden;
     let scale = (shape.head() as f32).powf(-0.5);
+    let window = tokens * 3 * hidden;
+    let windows = kept.qkv.len() / window;
+    let sides: Vec<[Panels; 2]> = (0..windows * shape.heads)
+        .into_par_iter()
+        .map(|number| {
+            let qkv = &kept.qkv[number / shape.heads * window..][..window];
+            let [_, keys, values] = parts(shape, tokens, qkv, number % shape.heads);
+            [
+                Panels::transposed(keys, buffers),
+                Panels::of(values, buffers),
+            ]
+        })
+        .collect();
+    let block = block(tokens);
     let mut tasks = Vec::new();
-    for ((qkv, context), log_sums) in kept
+    for (((qkv, sides), context), log_sums) in kept
         .qkv
-        .chunks_exact(tokens * 3 * hidden)
+        .chunks_exact(window)
+        .zip(sides.chunks_exact(shape.heads))
         .zip(kept.context.chunks_exact_mut(tokens * hidden))
         .zip(kept.log_sums.chunks_exact_mut(tokens * shape.heads))
     {
         let contexts = MatrixMut::new(context, hidden).split_columns(shape.head());
-        for ((head, context), log_sums) in
-            (0..).zip(contexts).zip(log_sums.chunks_exact_mut(tokens))
+        for (((head, [keys, values]), context), log_sums) in (0..)
+            .zip(sides)
+            .zip(contexts)
+            .zip(log_sums.chunks_exact_mut(tokens))
         {
-            let [queries, keys, values] = parts(shape, tokens, qkv, head);
+            let [queries, ..] = parts(shape, tokens, qkv, head);
             for ((first, context), log_sums) in (0..tokens)
-                .step_by(QUERIES)
-                .zip(context.split_rows(QUERIES))
-                .zip(log_sums.chunks_mut(QUERIES))
+                .step_by(block)
+                .zip(context.split_rows(block))
+                .zip(log_sums.chunks_mut(block))
             {
                 let queries = queries.rows(first, log_sums.len());
                 tasks.push((queries, keys, values, context, log_sums));
@@ -103,17 +134,17 @@ fn heads(shape: &StackShape, tokens: usize, kept: &mut Kept) {
         }
     }
     tasks.into_par_iter().with_max_len(1).for_each_init(
-        || (vec![0.0; QUERIES * tokens], vec![0.0; QUERIES]),
+        || (vec![0.0; block * tokens], vec![0.0; block]),
         |(scores, inverse_sums), (queries, keys, values, mut context, log_sums)| {
             let scores = &mut scores[..log_sums.len() * tokens];
-            multiply(
+            product(
                 &mut MatrixMut::new(scores, tokens),
                 Held::Replaced,
                 queries,
-                keys.t(),
+                keys,
             );
             rows::exponentials(scores, scale, log_sums, &mut inverse_sums[..log_sums.len()]);
-            multiply(
+            product(
                 &mut context,
                 Held::Replaced,
                 Matrix::new(scores, tokens),
@@ -133,6 +164,7 @@ fn heads(shape: &StackShape, tokens: usize, kept: &mut Kept) {
 pub(super) struct Scratch {
     qkv: Buffer,
     context: Buffer,
+    buffers: Buffers,
 }
 
 impl Scratch {
@@ -140,6 +172,7 @@ impl Scratch {
         Self {
             qkv: buffers.take(rows * 3 * shape.hidden),
             context: buffers.take(rows * shape.hidden),
+            buffers: buffers.clone(),
         }
     }
 }
@@ -157,6 +190,10 @@ pub(super) fn backward(
     let hidden = shape.hidden;
     let count = gradient.len() / hidden;
     let block = height(count);
+    let (qkv_layer, output_layer) = rayon::join(
+        || layer.qkv.backward(hidden, &scratch.buffers),
+        || layer.output.backward(hidden, &scratch.buffers),
+    );
 
     let mut biases = Partials::new(count, hidden);
     gradient
@@ -165,7 +202,7 @@ pub(super) fn backward(
         .zip(biases.blocks())
         .for_each(|((gradient, context), bias)| {
             rows::add_columns(gradient, bias);
-            layer.output.apply_transposed(gradient, hidden, context);
+            output_layer.apply(gradient, context);
         });
     weights.output.bias.copy_from_slice(&biases.total());
     let output = WeightGradient::of(
@@ -190,7 +227,7 @@ pub(super) fn backward(
                 let normed = &mut normed[..gradient.len()];
                 let (bias, norm) = sums.split_at_mut(3 * hidden);
                 rows::add_columns(qkv, bias);
-                layer.qkv.apply_transposed(qkv, hidden, normed);
+                qkv_layer.apply(qkv, normed);
                 standard.norm_gradient(&layer.norm_before, normed, gradient, norm);
             },
         );

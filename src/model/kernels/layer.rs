@@ -2,7 +2,9 @@
 
 use super::{
     blocks::WeightGradient,
-    matrix::{Held, Matrix, MatrixMut, multiply},
+    buffers::Buffers,
+    matrix::{Held, Matrix},
+    panels::Panels,
     rows,
 };
 
@@ -96,10 +98,32 @@ impl<'a> Layer<&'a mut [f32]> {
     }
 }
 
-impl Affine<&[f32]> {
+impl<'a> Affine<&'a [f32]> {
+    /// The layer, of so many inputs, in order for [`Forward::apply`].
+    pub(super) fn forward(&self, inputs: usize, buffers: &Buffers) -> Forward<'a> {
+        Forward {
+            panels: Panels::transposed(Matrix::new(self.weight, inputs), buffers),
+            bias: self.bias,
+        }
+    }
+
+    /// The layer, of so many inputs, in order for [`Backward::apply`].
+    pub(super) fn backward(&self, inputs: usize, buffers: &Buffers) -> Backward {
+        Backward {
+            panels: Panels::of(Matrix::new(self.weight, inputs), buffers),
+        }
+    }
+}
+
+/// A linear layer from inputs to outputs.
+pub(super) struct Forward<'a> {
+    panels: Panels,
+    bias: &'a [f32],
+}
+
+impl Forward<'_> {
     /// `out = input weight^T + bias` for a block of rows; added to what `out` holds if it is kept.
-    pub(super) fn apply(&self, input: &[f32], inputs: usize, out: &mut [f32], held: Held) {
-        let outputs = self.weight.len() / inputs;
+    pub(super) fn apply(&self, input: &[f32], out: &mut [f32], held: Held) {
         let held = match (self.bias.is_empty(), held) {
             (true, held) => held,
             (false, Held::Replaced) => {
@@ -111,23 +135,19 @@ impl Affine<&[f32]> {
                 Held::Kept
             }
         };
-        multiply(
-            &mut MatrixMut::new(out, outputs),
-            held,
-            Matrix::new(input, inputs),
-            Matrix::new(self.weight, inputs).t(),
-        );
+        self.panels.multiply(input, out, held);
     }
+}
 
+/// A linear layer from gradients of outputs to those of inputs.
+pub(super) struct Backward {
+    panels: Panels,
+}
+
+impl Backward {
     /// The input's gradient, `out = gradient weight`, for a block of rows.
-    pub(super) fn apply_transposed(&self, gradient: &[f32], inputs: usize, out: &mut [f32]) {
-        let outputs = self.weight.len() / inputs;
-        multiply(
-            &mut MatrixMut::new(out, inputs),
-            Held::Replaced,
-            Matrix::new(gradient, outputs),
-            Matrix::new(self.weight, inputs),
-        );
+    pub(super) fn apply(&self, gradient: &[f32], out: &mut [f32]) {
+        self.panels.multiply(gradient, out, Held::Replaced);
     }
 }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
+    buffers::Buffers,
     layer::Affine,
     matrix::Held,
     rows,
@@ -42,10 +43,11 @@ impl CustomOp3 for Linear {
         };
         let count = x.len() / inputs;
         let block = height(count);
+        let layer = layer.forward(inputs, &Buffers::default());
         let mut out = vec![0.0; count * outputs];
         x.par_chunks(block * inputs)
             .zip(out.par_chunks_mut(block * outputs))
-            .for_each(|(x, out)| layer.apply(x, inputs, out, Held::Replaced));
+            .for_each(|(x, out)| layer.apply(x, out, Held::Replaced));
         Ok((CpuStorage::F32(out), dims.into()))
     }
 
@@ -65,6 +67,7 @@ impl CustomOp3 for Linear {
             weight: &*matrix,
             bias: &*bias_values,
         };
+        let layer = layer.backward(inputs, &Buffers::default());
         let count = x_values.len() / inputs;
         let block = height(count);
         let mut input = vec![0.0; x_values.len()];
@@ -75,7 +78,7 @@ impl CustomOp3 for Linear {
             .zip(sums.blocks())
             .for_each(|((input, gradient), sums)| {
                 rows::add_columns(gradient, sums);
-                layer.apply_transposed(gradient, inputs, input);
+                layer.apply(gradient, input);
             });
         let mut weights = vec![0.0; outputs * inputs];
         weight_gradients([WeightGradient::of(

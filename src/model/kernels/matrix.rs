@@ -45,6 +45,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Rows and columns.
+    pub(super) fn dims(self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
     /// The transposed view.
     pub(super) fn t(self) -> Self {
         Self {
@@ -72,6 +77,15 @@ impl<'a> Matrix<'a> {
         &self.values[row * self.row_stride..][..self.columns]
     }
 
+    /// `ROWS` rows from `first` on, whose values have to lie next to each other.
+    pub(super) fn tile<const ROWS: usize>(self, first: usize) -> Tile<'a, ROWS> {
+        Tile {
+            rows: std::array::from_fn(|row| self.row(first + row).as_ptr()),
+            columns: self.columns,
+            values: PhantomData,
+        }
+    }
+
     /// `count` columns from `first` on.
     pub(super) fn columns(self, first: usize, count: usize) -> Self {
         assert!(first + count <= self.columns, "columns outside the matrix");
@@ -80,6 +94,27 @@ impl<'a> Matrix<'a> {
             columns: count,
             ..self
         }
+    }
+}
+
+/// A few rows, to be read column by column.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a, const ROWS: usize> {
+    /// The first value of each row; `columns` values lie there.
+    rows: [*const f32; ROWS],
+    columns: usize,
+    values: PhantomData<&'a [f32]>,
+}
+
+impl<const ROWS: usize> Tile<'_, ROWS> {
+    /// One column. Slices would check its number once for every row, which takes as long as what is
+    /// done with the values.
+    #[inline(always)]
+    pub(super) fn column(&self, column: usize) -> [f32; ROWS] {
+        assert!(column < self.columns, "column outside the tile");
+        // SAFETY: `Matrix::tile` made the pointers from slices of `columns` values that live as long as
+        // this tile.
+        self.rows.map(|row| unsafe { *row.add(column) })
     }
 }
 

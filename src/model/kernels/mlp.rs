@@ -28,8 +28,12 @@ impl Kept {
 }
 
 /// Computes the half in place on `x`, `[rows, hidden]`.
-pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, x: &mut [f32]) {
+pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, buffers: &Buffers, x: &mut [f32]) {
     let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let (fc1, fc2) = rayon::join(
+        || layer.fc1.forward(hidden, buffers),
+        || layer.fc2.forward(wide, buffers),
+    );
     let block = height(x.len() / hidden);
     x.par_chunks_mut(block * hidden).for_each_init(
         || {
@@ -45,9 +49,9 @@ pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, x: &mut [f32]) 
             standard
                 .front(x.len() / hidden)
                 .norm(x, shape.epsilon, &layer.norm_after, normed);
-            layer.fc1.apply(normed, hidden, activations, Held::Replaced);
+            fc1.apply(normed, activations, Held::Replaced);
             rows::gelu(activations);
-            layer.fc2.apply(activations, wide, x, Held::Kept);
+            fc2.apply(activations, x, Held::Kept);
         },
     );
 }
@@ -56,10 +60,15 @@ pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, x: &mut [f32]) 
 pub(super) fn forward_kept(
     shape: &StackShape,
     layer: &Layer<&[f32]>,
+    buffers: &Buffers,
     x: &mut [f32],
     kept: &mut Kept,
 ) {
     let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let (fc1, fc2) = rayon::join(
+        || layer.fc1.forward(hidden, buffers),
+        || layer.fc2.forward(wide, buffers),
+    );
     let block = height(x.len() / hidden);
     x.par_chunks_mut(block * hidden)
         .zip(kept.standard.blocks(block))
@@ -70,10 +79,10 @@ pub(super) fn forward_kept(
                 let normed = &mut normed[..x.len()];
                 let activations = &mut activations[..kept.len()];
                 standard.norm(x, shape.epsilon, &layer.norm_after, normed);
-                layer.fc1.apply(normed, hidden, kept, Held::Replaced);
+                fc1.apply(normed, kept, Held::Replaced);
                 activations.copy_from_slice(kept);
                 rows::gelu(activations);
-                layer.fc2.apply(activations, wide, x, Held::Kept);
+                fc2.apply(activations, x, Held::Kept);
             },
         );
 }
@@ -81,12 +90,14 @@ pub(super) fn forward_kept(
 /// Buffer of the backward pass, used by one layer after another.
 pub(super) struct Scratch {
     wide: Buffer,
+    buffers: Buffers,
 }
 
 impl Scratch {
     pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
             wide: buffers.take(rows * shape.intermediate),
+            buffers: buffers.clone(),
         }
     }
 }
@@ -101,6 +112,10 @@ pub(super) fn backward(
     weights: &mut Layer<&mut [f32]>,
 ) {
     let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let (fc1, fc2) = rayon::join(
+        || layer.fc1.backward(hidden, &scratch.buffers),
+        || layer.fc2.backward(wide, &scratch.buffers),
+    );
     let count = gradient.len() / hidden;
     let block = height(count);
 
@@ -112,16 +127,16 @@ pub(super) fn backward(
         .zip(scratch.wide.par_chunks_mut(block * wide))
         .zip(biases.blocks())
         .for_each(|(((gradient, activations), wide_gradient), sums)| {
-            let (fc2, fc1) = sums.split_at_mut(hidden);
-            rows::add_columns(gradient, fc2);
-            layer.fc2.apply_transposed(gradient, wide, wide_gradient);
+            let (narrow, wide) = sums.split_at_mut(hidden);
+            rows::add_columns(gradient, narrow);
+            fc2.apply(gradient, wide_gradient);
             rows::gelu_gradient(activations, wide_gradient);
-            rows::add_columns(wide_gradient, fc1);
+            rows::add_columns(wide_gradient, wide);
         });
     let biases = biases.total();
-    let (fc2, fc1) = biases.split_at(hidden);
-    weights.fc2.bias.copy_from_slice(fc2);
-    weights.fc1.bias.copy_from_slice(fc1);
+    let (narrow_sums, wide_sums) = biases.split_at(hidden);
+    weights.fc2.bias.copy_from_slice(narrow_sums);
+    weights.fc1.bias.copy_from_slice(wide_sums);
     weight_gradients([WeightGradient::of(
         weights.fc2.weight,
         (gradient, hidden),
@@ -138,7 +153,7 @@ pub(super) fn backward(
             || vec![0.0; block * hidden],
             |normed, (((gradient, wide_gradient), mut standard), norm)| {
                 let normed = &mut normed[..gradient.len()];
-                layer.fc1.apply_transposed(wide_gradient, hidden, normed);
+                fc1.apply(wide_gradient, normed);
                 standard.norm_gradient(&layer.norm_after, normed, gradient, norm);
             },
         );

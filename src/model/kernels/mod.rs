@@ -16,6 +16,7 @@ mod linear;
 mod matrix;
 mod mlp;
 mod norm;
+mod panels;
 pub(in crate::model) mod plain;
 mod pool;
 mod rows;

@@ -46,19 +46,26 @@ impl Stack {
     fn forward(&self, tokens: usize, packed: &[f32], x: &mut [f32]) {
         let rows = x.len() / self.shape.hidden;
         let Some(kept) = &self.kept else {
-            let mut buffers = attention::Kept::new(&self.shape, rows, &self.buffers);
+            let mut kept = attention::Kept::new(&self.shape, rows, &self.buffers);
             for layer in self.layers(packed) {
-                attention::forward(&self.shape, &layer, tokens, x, &mut buffers);
-                mlp::forward(&self.shape, &layer, x);
+                attention::forward(&self.shape, &layer, tokens, &self.buffers, x, &mut kept);
+                mlp::forward(&self.shape, &layer, &self.buffers, x);
             }
             return;
         };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in self.layers(packed) {
             let mut attention = attention::Kept::new(&self.shape, rows, &self.buffers);
-            attention::forward(&self.shape, &layer, tokens, x, &mut attention);
+            attention::forward(
+                &self.shape,
+                &layer,
+                tokens,
+                &self.buffers,
+                x,
+                &mut attention,
+            );
             let mut mlp = mlp::Kept::new(&self.shape, rows, &self.buffers);
-            mlp::forward_kept(&self.shape, &layer, x, &mut mlp);
+            mlp::forward_kept(&self.shape, &layer, &self.buffers, x, &mut mlp);
             kept.push((attention, mlp));
         }
     }
