@@ -303,8 +303,9 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     async fn write(&self, dir: &Path, parts: &Parts, splits: &Splits) -> anyhow::Result<()> {
-        write_json(dir.join("training.json"), self)?;
-        write_json(dir.join("curves.json"), self.curves)?;
+        write(dir.join("training.json"), serde_json::to_vec_pretty(self)?)?;
+        // Thousands of steps, and the variance of each dimension in each epoch: no line a value.
+        write(dir.join("curves.json"), serde_json::to_vec(self.curves)?)?;
         let licences = licences(parts, splits).await?;
         let path = dir.join("README.md");
         fs::write(&path, self.model_card(&licences))
@@ -385,8 +386,8 @@ async fn licences(parts: &Parts, splits: &Splits) -> anyhow::Result<BTreeMap<Str
     Ok(counts)
 }
 
-fn write_json(path: PathBuf, value: &impl Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
+/// Writes a text with a newline at its end.
+fn write(path: PathBuf, mut text: Vec<u8>) -> anyhow::Result<()> {
     text.push(b'\n');
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
