@@ -184,6 +184,7 @@ fn every_documented_answer_is_given() {
             "showJob",
             "followJob",
             "cancelJob",
+            "jobReport",
             "listGenerations",
             "generationReport",
             "activateGeneration",
