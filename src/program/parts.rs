@@ -333,7 +333,7 @@ impl Parts {
     }
 
     /// Where the state of a training run lies; the directory is made. Of other runs that were left
-    /// unfinished the newest [`KEPT_RUNS`] stay.
+    /// unfinished the newest three stay.
     ///
     /// # Errors
     ///
