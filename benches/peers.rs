@@ -30,11 +30,7 @@ use songkin::{
 };
 
 fn main() {
-    let Some(dir) = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"))
-    else {
-        println!("name the directory that scripts/bench-peers writes");
+    let Some(dir) = side::input("scripts/bench-peers") else {
         return;
     };
     let mut work = Work::new(PathBuf::from(dir));

@@ -3,6 +3,19 @@
 
 use std::{fmt::Display, fs, io, time::Instant};
 
+/// What the script that starts this process names, as it has written it; none, and a word to whoever
+/// started it by hand, where nothing is named.
+pub(crate) fn input(written_by: &str) -> Option<String> {
+    // `cargo bench` adds flags of its own.
+    let input = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"));
+    if input.is_none() {
+        println!("name what {written_by} writes");
+    }
+    input
+}
+
 /// Says `ready`; then answers each line by what `work` made of it, wall seconds, processor seconds, and the
 /// process's peak memory in MiB.
 pub(crate) fn answer<T: Display>(mut work: impl FnMut(&str) -> T) {

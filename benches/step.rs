@@ -22,11 +22,7 @@ use songkin::{
 };
 
 fn main() {
-    let Some(input) = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"))
-    else {
-        println!("name the file that scripts/bench-step writes");
+    let Some(input) = side::input("scripts/bench-step") else {
         return;
     };
     let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load(input, &Device::Cpu)

@@ -246,7 +246,7 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
 
 async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow::Result<ExitCode> {
     let _lock = parts.lock()?;
-    let model = parts.model().await?.0;
+    let (model, card) = parts.model().await?;
     let progress = ConsoleProgress::default();
     let cancel = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&cancel);
@@ -269,7 +269,6 @@ async fn ingest(parts: &Parts, request: IngestRequest, no_build: bool) -> anyhow
         progress.count("building the index", done, total);
         !cancel.load(Ordering::SeqCst)
     };
-    let (model, card) = parts.model().await?;
     let built = parts.build_and_activate(&model, card, &watch).await;
     progress.finish();
     if cancel.load(Ordering::SeqCst) && built.is_err() {

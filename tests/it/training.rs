@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use songkin::{
     audio::FeatureConfig,
     model::{AstConfig, ModelDir, Preset, untrained_weights},
+    text::hex,
 };
 use tempfile::TempDir;
 
@@ -176,10 +177,7 @@ impl Site {
     }
 
     async fn start_server(&self) -> Process {
-        let hash: String = Sha256::digest(KEY)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex(&Sha256::digest(KEY));
         let mut command = self.configured(program(env!("CARGO_BIN_EXE_songkin-server")));
         command
             .args(["--server-listen", &self.address])

@@ -202,7 +202,7 @@ pub(super) fn backward(
         .zip(biases.blocks())
         .for_each(|((gradient, context), bias)| {
             rows::add_columns(gradient, bias);
-            output_layer.apply(gradient, context);
+            output_layer.multiply(gradient, context, Held::Replaced);
         });
     weights.output.bias.copy_from_slice(&biases.total());
     let output = WeightGradient::of(
@@ -227,7 +227,7 @@ pub(super) fn backward(
                 let normed = &mut normed[..gradient.len()];
                 let (bias, norm) = sums.split_at_mut(3 * hidden);
                 rows::add_columns(qkv, bias);
-                qkv_layer.apply(qkv, normed);
+                qkv_layer.multiply(qkv, normed, Held::Replaced);
                 standard.norm_gradient(&layer.norm_before, normed, gradient, norm);
             },
         );

@@ -107,11 +107,10 @@ impl<'a> Affine<&'a [f32]> {
         }
     }
 
-    /// The layer, of so many inputs, in order for [`Backward::apply`].
-    pub(super) fn backward(&self, inputs: usize, buffers: &Buffers) -> Backward {
-        Backward {
-            panels: Panels::of(Matrix::new(self.weight, inputs), buffers),
-        }
+    /// The layer, of so many inputs, in order for gradients: those of its outputs times these panels are
+    /// those of its inputs, `gradient weight`.
+    pub(super) fn backward(&self, inputs: usize, buffers: &Buffers) -> Panels {
+        Panels::of(Matrix::new(self.weight, inputs), buffers)
     }
 }
 
@@ -136,18 +135,6 @@ impl Forward<'_> {
             }
         };
         self.panels.multiply(input, out, held);
-    }
-}
-
-/// A linear layer from gradients of outputs to those of inputs.
-pub(super) struct Backward {
-    panels: Panels,
-}
-
-impl Backward {
-    /// The input's gradient, `out = gradient weight`, for a block of rows.
-    pub(super) fn apply(&self, gradient: &[f32], out: &mut [f32]) {
-        self.panels.multiply(gradient, out, Held::Replaced);
     }
 }
 

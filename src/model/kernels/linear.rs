@@ -78,7 +78,7 @@ impl CustomOp3 for Linear {
             .zip(sums.blocks())
             .for_each(|((input, gradient), sums)| {
                 rows::add_columns(gradient, sums);
-                layer.apply(gradient, input);
+                layer.multiply(gradient, input, Held::Replaced);
             });
         let mut weights = vec![0.0; outputs * inputs];
         weight_gradients([WeightGradient::of(

@@ -129,7 +129,7 @@ pub(super) fn backward(
         .for_each(|(((gradient, activations), wide_gradient), sums)| {
             let (narrow, wide) = sums.split_at_mut(hidden);
             rows::add_columns(gradient, narrow);
-            fc2.apply(gradient, wide_gradient);
+            fc2.multiply(gradient, wide_gradient, Held::Replaced);
             rows::gelu_gradient(activations, wide_gradient);
             rows::add_columns(wide_gradient, wide);
         });
@@ -153,7 +153,7 @@ pub(super) fn backward(
             || vec![0.0; block * hidden],
             |normed, (((gradient, wide_gradient), mut standard), norm)| {
                 let normed = &mut normed[..gradient.len()];
-                fc1.apply(wide_gradient, normed);
+                fc1.multiply(wide_gradient, normed, Held::Replaced);
                 standard.norm_gradient(&layer.norm_after, normed, gradient, norm);
             },
         );

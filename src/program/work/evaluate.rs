@@ -36,21 +36,17 @@ pub(super) async fn evaluate(
     wanted: &EvaluateParameters,
     context: &JobContext,
 ) -> anyhow::Result<Value> {
-    let id = match &wanted.generation {
-        Some(id) => id.clone(),
-        None => parts
-            .active()
-            .await?
-            .context("there is no active generation yet")?,
-    };
-    let (model, _) = parts.model_of(&id)?;
+    let active = parts.active().await?;
+    let id = wanted.generation.as_ref().or(active.as_ref());
+    let id = id.context("there is no active generation yet")?;
+    let (model, _) = parts.model_of(id)?;
     let mut models = vec![(EVALUATED.to_owned(), Arc::clone(&model))];
     let plain = untrained_like(&model, parts.settings.model.seed)?;
     if plain.extractor != model.extractor {
         models.push((UNTRAINED.to_owned(), Arc::clone(&plain)));
     }
-    let active = parts.active().await?;
-    models.extend(rival(parts, active.as_deref(), &[&model, &plain], context));
+    let other = active.as_deref().filter(|active| active != id);
+    models.extend(rival(parts, other, &[&model, &plain], context));
     let tracks = parts.catalog.trainable_tracks().await?;
     let splits = Splits::of(&tracks, SplitLimits::NONE);
     let tracks = match wanted.split {

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use songkin::index::{ContentFault, EmbeddedIndex, IndexError, VectorFault, unwatched};
+use songkin::{
+    index::{ContentFault, EmbeddedIndex, IndexError, VectorFault, unwatched},
+    text::hex,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -54,8 +57,7 @@ fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 fn sha256(path: &Path) -> String {
-    let sum = Sha256::digest(fs::read(path).unwrap());
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(fs::read(path).unwrap()))
 }
 
 /// Makes sizes and sums agree with what is there now, as a faulty writer would.

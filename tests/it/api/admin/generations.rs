@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use songkin::{catalog::GenerationState, generation::Manifest};
+use songkin::{catalog::GenerationState, generation::Manifest, text::hex};
 
 use super::{
     super::{Answer, Server, copy_tree, house, run},
@@ -57,7 +57,7 @@ impl Admin {
 
 fn hash_id(text: &[u8]) -> String {
     let hash = Sha256::digest(text);
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash[..8])
 }
 
 async fn wait_until_serving(server: &Server, id: &str) {

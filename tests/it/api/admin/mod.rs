@@ -13,7 +13,9 @@ use std::{
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use songkin::{api::ROUTES, catalog::Catalog, generation::GenerationStore, program::Parts};
+use songkin::{
+    api::ROUTES, catalog::Catalog, generation::GenerationStore, program::Parts, text::hex,
+};
 
 use super::{Answer, Server, house};
 
@@ -24,8 +26,7 @@ const JOBS: &str = "/v1/admin/jobs";
 const GENERATIONS: &str = "/v1/admin/generations";
 
 fn hash(key: &str) -> String {
-    let hash = Sha256::digest(key);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(key))
 }
 
 /// Configures admin keys, as the environment would.
