@@ -13,7 +13,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     AstConfig, Pooling,
-    kernels::{self, Buffers, StackShape, plain},
+    kernels::{self, Buffers, Prepared, StackShape, plain},
 };
 
 /// Tokens before the patches: class and distillation.
@@ -287,29 +287,25 @@ impl Layer {
     }
 
     /// All weights in the order in which [`kernels::stack`] takes them.
-    fn in_order(&mut self) -> Vec<&mut Tensor> {
+    fn in_order(&self) -> Vec<&Tensor> {
         let Attention {
             q_proj: q,
             k_proj: k,
             v_proj: v,
             o_proj: o,
             ..
-        } = &mut self.attention;
-        let Mlp { fc1, fc2 } = &mut self.mlp;
-        let (before, after) = (&mut self.layernorm_before, &mut self.layernorm_after);
-        let mut weights = vec![&mut before.weight, &mut before.bias];
-        weights.extend([&mut q.weight, &mut k.weight, &mut v.weight]);
-        weights.extend(
-            [&mut q.bias, &mut k.bias, &mut v.bias]
-                .into_iter()
-                .flatten(),
-        );
-        weights.push(&mut o.weight);
-        weights.extend(&mut o.bias);
-        weights.extend([&mut after.weight, &mut after.bias]);
+        } = &self.attention;
+        let Mlp { fc1, fc2 } = &self.mlp;
+        let (before, after) = (&self.layernorm_before, &self.layernorm_after);
+        let mut weights = vec![&before.weight, &before.bias];
+        weights.extend([&q.weight, &k.weight, &v.weight]);
+        weights.extend([&q.bias, &k.bias, &v.bias].into_iter().flatten());
+        weights.push(&o.weight);
+        weights.extend(&o.bias);
+        weights.extend([&after.weight, &after.bias]);
         for linear in [fc1, fc2] {
-            weights.push(&mut linear.weight);
-            weights.extend(&mut linear.bias);
+            weights.push(&linear.weight);
+            weights.extend(&linear.bias);
         }
         weights
     }
@@ -342,14 +338,14 @@ pub struct Ast {
     layernorm: LayerNorm,
     shape: StackShape,
     pooling: Pooling,
-    /// All layers' weights in one tensor, where the kernels run them: put together once if they
-    /// are fixed, for every pass if they are variables.
+    /// All layers' weights where the kernels run them: in order once if they are fixed (and then no
+    /// longer in the layers), put together for every pass if they are variables.
     packed: Packed,
 }
 
 enum Packed {
     Never,
-    Once(Tensor),
+    Once(Prepared),
     EveryPass(Vec<Tensor>, Buffers),
 }
 
@@ -364,19 +360,20 @@ impl Ast {
         let mut layers = (0..config.num_hidden_layers)
             .map(|number| Layer::new(config, vb.pp("layers").pp(number)))
             .collect::<Result<Vec<_>>>()?;
-        let packed = Packed::new(&mut layers)?;
+        let shape = StackShape {
+            layers: config.num_hidden_layers,
+            hidden: config.hidden_size,
+            heads: config.num_attention_heads,
+            intermediate: config.intermediate_size,
+            qkv_bias: config.qkv_bias,
+            epsilon: config.layer_norm_eps as f32,
+        };
+        let packed = Packed::new(&mut layers, shape)?;
         Ok(Self {
             embeddings: Embeddings::new(config, vb.pp("embeddings"))?,
             layers,
             layernorm: LayerNorm::new(config, vb.pp("layernorm"))?,
-            shape: StackShape {
-                layers: config.num_hidden_layers,
-                hidden: config.hidden_size,
-                heads: config.num_attention_heads,
-                intermediate: config.intermediate_size,
-                qkv_bias: config.qkv_bias,
-                epsilon: config.layer_norm_eps as f32,
-            },
+            shape,
             pooling: config.pooling,
             packed,
         })
@@ -420,9 +417,7 @@ impl Ast {
                     x = layer.forward(&x)?;
                 }
             }
-            Packed::Once(packed) => {
-                x = kernels::stack(&x, packed, self.shape, Buffers::default())?;
-            }
+            Packed::Once(prepared) => x = kernels::encode(&x, prepared)?,
             Packed::EveryPass(parts, buffers) => {
                 x = kernels::stack(&x, &pack(parts)?, self.shape, buffers.clone())?;
             }
@@ -440,24 +435,17 @@ impl Ast {
 }
 
 impl Packed {
-    fn new(layers: &mut [Layer]) -> Result<Self> {
-        let mut parts: Vec<&mut Tensor> = layers.iter_mut().flat_map(Layer::in_order).collect();
-        if !parts.iter().all(|part| kernels::fits(part)) {
+    /// Takes fixed weights out of the layers: they are held once.
+    fn new(layers: &mut Vec<Layer>, shape: StackShape) -> Result<Self> {
+        let parts: Vec<Tensor> = layers.iter().flat_map(Layer::in_order).cloned().collect();
+        if !parts.iter().all(kernels::fits) {
             return Ok(Self::Never);
         }
-        let tensors: Vec<Tensor> = parts.iter().map(|part| (**part).clone()).collect();
-        if tensors.iter().any(Tensor::is_variable) {
-            return Ok(Self::EveryPass(tensors, Buffers::default()));
+        if parts.iter().any(Tensor::is_variable) {
+            return Ok(Self::EveryPass(parts, Buffers::default()));
         }
-        let packed = pack(&tensors)?;
-        // The layers look into the packed weights from here on, so that these are held once.
-        let mut start = 0;
-        for part in &mut parts {
-            let len = part.elem_count();
-            **part = packed.narrow(0, start, len)?.reshape(part.shape())?;
-            start += len;
-        }
-        Ok(Self::Once(packed))
+        layers.clear();
+        Ok(Self::Once(kernels::prepare(&pack(&parts)?, shape)?))
     }
 }
 

@@ -8,81 +8,123 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
-    buffers::{Buffer, Buffers},
-    layer::{Layer, StackShape},
+    buffers::{Buffer, Buffers, Pools},
+    element::Element,
+    layer::{Layer, Ready, StackShape},
     matrix::{Held, Matrix, MatrixMut, multiply},
     norm::Standard,
     panels::{Panels, product},
+    rounded::{exponentials, layer_norm},
     rows,
+    sink::{Scaled, Written},
 };
 
 /// Most queries whose scores are computed at once.
-const QUERIES: usize = 128;
-
-/// Queries of a block: blocks are nearly equal, and whole tiles of a product.
-fn block(tokens: usize) -> usize {
-    tokens
-        .div_ceil(tokens.div_ceil(QUERIES))
-        .next_multiple_of(8)
-        .min(tokens)
-}
+const QUERIES: usize = 64;
 
 /// What the backward pass needs of the forward pass.
 pub(super) struct Kept {
     standard: Standard,
-    /// `[windows, tokens, 3 hidden]`: queries, keys, values.
-    qkv: Buffer,
-    /// `[windows, tokens, hidden]`: what the heads read, before the output projection.
-    context: Buffer,
-    /// `[windows, heads, tokens]`: logarithms of the softmax's sums.
-    log_sums: Buffer,
+    between: Between<f32>,
 }
 
 impl Kept {
     pub(super) fn new(shape: &StackShape, rows: usize, buffers: &Buffers) -> Self {
         Self {
             standard: Standard::new(rows, shape.hidden, buffers),
-            qkv: buffers.take(rows * 3 * shape.hidden),
-            context: buffers.take(rows * shape.hidden),
-            log_sums: buffers.take(rows * shape.heads),
+            between: Between::new(shape, rows, &Pools::shared(buffers)),
+        }
+    }
+}
+
+/// What lies between the parts of the half.
+pub(super) struct Between<T: Element> {
+    /// `[windows, tokens, 3 hidden]`: queries, keys, values.
+    qkv: Buffer<T>,
+    /// `[windows, tokens, hidden]`: what the heads read, before the output projection.
+    context: Buffer<T>,
+    /// `[windows, heads, tokens]`: logarithms of the softmax's sums.
+    log_sums: Buffer,
+}
+
+impl<T: Element> Between<T> {
+    pub(super) fn new(shape: &StackShape, rows: usize, pools: &Pools<T>) -> Self {
+        Self {
+            qkv: pools.elements.take(rows * 3 * shape.hidden),
+            context: pools.elements.take(rows * shape.hidden),
+            log_sums: pools.values.take(rows * shape.heads),
         }
     }
 }
 
 /// Computes the half in place on `x`, `[windows, tokens, hidden]`.
-pub(super) fn forward(
+pub(super) fn forward<T: Element>(
     shape: &StackShape,
-    layer: &Layer<&[f32]>,
+    layer: &Ready<T>,
+    tokens: usize,
+    pools: &Pools<T>,
+    x: &mut [f32],
+    between: &mut Between<T>,
+) {
+    let hidden = shape.hidden;
+    let block = height(x.len() / hidden);
+    x.par_chunks(block * hidden)
+        .zip(between.qkv.par_chunks_mut(block * 3 * hidden))
+        .for_each_init(
+            || pools.elements.take(block * hidden),
+            |normed, (x, qkv)| {
+                let normed = &mut normed[..x.len()];
+                let norm = &layer.norm_before;
+                layer_norm(x, norm.slices(), shape.epsilon, normed);
+                layer.qkv.write(normed, qkv);
+            },
+        );
+    heads(shape, tokens, pools, between);
+    output(shape, layer, between, x);
+}
+
+/// [`forward`] that keeps what [`backward`] needs.
+pub(super) fn forward_kept(
+    shape: &StackShape,
+    layer: &Ready<f32>,
     tokens: usize,
     buffers: &Buffers,
     x: &mut [f32],
     kept: &mut Kept,
 ) {
     let hidden = shape.hidden;
-    let (qkv_layer, output) = rayon::join(
-        || layer.qkv.forward(hidden, buffers),
-        || layer.output.forward(hidden, buffers),
-    );
     let block = height(x.len() / hidden);
     x.par_chunks(block * hidden)
         .zip(kept.standard.blocks(block))
-        .zip(kept.qkv.par_chunks_mut(block * 3 * hidden))
+        .zip(kept.between.qkv.par_chunks_mut(block * 3 * hidden))
         .for_each_init(
-            || vec![0.0; block * hidden],
+            || buffers.take(block * hidden),
             |normed, ((x, mut standard), qkv)| {
                 let normed = &mut normed[..x.len()];
                 standard.norm(x, shape.epsilon, &layer.norm_before, normed);
-                qkv_layer.apply(normed, qkv, Held::Replaced);
+                layer.qkv.write(normed, qkv);
             },
         );
-    heads(shape, tokens, buffers, kept);
+    heads(shape, tokens, &Pools::shared(buffers), &mut kept.between);
+    output(shape, layer, &kept.between, x);
+}
+
+/// Adds the projected context to `x`.
+fn output<T: Element>(shape: &StackShape, layer: &Ready<T>, between: &Between<T>, x: &mut [f32]) {
+    let hidden = shape.hidden;
+    let block = height(x.len() / hidden);
     x.par_chunks_mut(block * hidden)
-        .zip(kept.context.par_chunks(block * hidden))
-        .for_each(|(x, context)| output.apply(context, x, Held::Kept));
+        .zip(between.context.par_chunks(block * hidden))
+        .for_each(|(x, context)| layer.output.add(context, x));
 }
 
 /// A head's queries, keys and values in one window, `[tokens, head]` each.
-fn parts<'a>(shape: &StackShape, tokens: usize, qkv: &'a [f32], head: usize) -> [Matrix<'a>; 3] {
+fn parts<'a, T: Element>(
+    shape: &StackShape,
+    tokens: usize,
+    qkv: &'a [T],
+    head: usize,
+) -> [Matrix<'a, T>; 3] {
     let (width, stride) = (shape.head(), 3 * shape.hidden);
     [0, 1, 2].map(|part| {
         let first = part * shape.hidden + head * width;
@@ -91,30 +133,34 @@ fn parts<'a>(shape: &StackShape, tokens: usize, qkv: &'a [f32], head: usize) -> 
 }
 
 /// Reads the context out of queries, keys and values: one task a window, head and block of queries.
-fn heads(shape: &StackShape, tokens: usize, buffers: &Buffers, kept: &mut Kept) {
+fn heads<T: Element>(
+    shape: &StackShape,
+    tokens: usize,
+    pools: &Pools<T>,
+    between: &mut Between<T>,
+) {
     let hidden = shape.hidden;
     let scale = (shape.head() as f32).powf(-0.5);
     let window = tokens * 3 * hidden;
-    let windows = kept.qkv.len() / window;
-    let sides: Vec<[Panels; 2]> = (0..windows * shape.heads)
+    let windows = between.qkv.len() / window;
+    let sides: Vec<[Panels<T>; 2]> = (0..windows * shape.heads)
         .into_par_iter()
         .map(|number| {
-            let qkv = &kept.qkv[number / shape.heads * window..][..window];
+            let qkv = &between.qkv[number / shape.heads * window..][..window];
             let [_, keys, values] = parts(shape, tokens, qkv, number % shape.heads);
             [
-                Panels::transposed(keys, buffers),
-                Panels::of(values, buffers),
+                Panels::transposed(keys, &pools.cells),
+                Panels::of(values, &pools.cells),
             ]
         })
         .collect();
-    let block = block(tokens);
     let mut tasks = Vec::new();
-    for (((qkv, sides), context), log_sums) in kept
+    for (((qkv, sides), context), log_sums) in between
         .qkv
         .chunks_exact(window)
         .zip(sides.chunks_exact(shape.heads))
-        .zip(kept.context.chunks_exact_mut(tokens * hidden))
-        .zip(kept.log_sums.chunks_exact_mut(tokens * shape.heads))
+        .zip(between.context.chunks_exact_mut(tokens * hidden))
+        .zip(between.log_sums.chunks_exact_mut(tokens * shape.heads))
     {
         let contexts = MatrixMut::new(context, hidden).split_columns(shape.head());
         for (((head, [keys, values]), context), log_sums) in (0..)
@@ -124,38 +170,37 @@ fn heads(shape: &StackShape, tokens: usize, buffers: &Buffers, kept: &mut Kept) 
         {
             let [queries, ..] = parts(shape, tokens, qkv, head);
             for ((first, context), log_sums) in (0..tokens)
-                .step_by(block)
-                .zip(context.split_rows(block))
-                .zip(log_sums.chunks_mut(block))
+                .step_by(QUERIES)
+                .zip(context.split_rows(QUERIES))
+                .zip(log_sums.chunks_mut(QUERIES))
             {
                 let queries = queries.rows(first, log_sums.len());
                 tasks.push((queries, keys, values, context, log_sums));
             }
         }
     }
+    // What the values are multiplied with: whole cells, beyond the tokens zeros.
+    let width = tokens.next_multiple_of(T::DEPTH);
     tasks.into_par_iter().with_max_len(1).for_each_init(
-        || (vec![0.0; block * tokens], vec![0.0; block]),
-        |(scores, inverse_sums), (queries, keys, values, mut context, log_sums)| {
-            let scores = &mut scores[..log_sums.len() * tokens];
-            product(
-                &mut MatrixMut::new(scores, tokens),
-                Held::Replaced,
-                queries,
-                keys,
-            );
-            rows::exponentials(scores, scale, log_sums, &mut inverse_sums[..log_sums.len()]);
-            product(
-                &mut context,
-                Held::Replaced,
-                Matrix::new(scores, tokens),
-                values,
-            );
-            // The rows of the context are shorter than those of the scores.
-            for (row, inverse_sum) in (0..log_sums.len()).zip(inverse_sums) {
-                for value in context.row(row) {
-                    *value *= *inverse_sum;
-                }
-            }
+        || {
+            (
+                pools.values.take(QUERIES * tokens),
+                pools.elements.take(QUERIES * width),
+                [0.0; QUERIES],
+            )
+        },
+        |(scores, weights, inverse_sums), (queries, keys, values, context, log_sums)| {
+            let count = log_sums.len();
+            let scores = &mut scores[..count * tokens];
+            let weights = &mut weights[..count * width];
+            let inverse_sums = &mut inverse_sums[..count];
+            product(queries, keys, Written(MatrixMut::new(scores, tokens)));
+            exponentials(scores, scale, weights, log_sums, inverse_sums);
+            let context = Scaled {
+                out: context,
+                factors: inverse_sums,
+            };
+            product(Matrix::new(weights, width), values, context);
         },
     );
 }
@@ -208,7 +253,7 @@ pub(super) fn backward(
     let output = WeightGradient::of(
         weights.output.weight,
         (gradient, hidden),
-        (&kept.context, hidden),
+        (&kept.between.context, hidden),
     );
     rayon::join(
         || heads_backward(shape, tokens, &kept, scratch),
@@ -247,11 +292,12 @@ pub(super) fn backward(
 fn heads_backward<'a>(shape: &StackShape, tokens: usize, kept: &'a Kept, scratch: &'a mut Scratch) {
     let (hidden, width) = (shape.hidden, shape.head());
     let mut tasks = Vec::new();
-    for ((((qkv, context), log_sums), qkv_gradient), context_gradient) in kept
+    let between = &kept.between;
+    for ((((qkv, context), log_sums), qkv_gradient), context_gradient) in between
         .qkv
         .chunks_exact(tokens * 3 * hidden)
-        .zip(kept.context.chunks_exact(tokens * hidden))
-        .zip(kept.log_sums.chunks_exact(tokens * shape.heads))
+        .zip(between.context.chunks_exact(tokens * hidden))
+        .zip(between.log_sums.chunks_exact(tokens * shape.heads))
         .zip(scratch.qkv.chunks_exact_mut(tokens * 3 * hidden))
         .zip(scratch.context.chunks_exact(tokens * hidden))
     {

@@ -10,15 +10,21 @@ use super::matrix::{Held, Matrix, MatrixMut, multiply};
 
 /// Rows of a block: enough for a product to be worth its set-up, few enough for a block's scratch
 /// to stay in a core's cache and for a single window to keep several threads busy.
-const ROWS: usize = 192;
+const ROWS: usize = 96;
+
+/// Rows that a product computes at once.
+const TILE: usize = 8;
 
 /// Largest side of a block of a weight's gradient.
 const WEIGHT_ROWS: usize = 96;
 const WEIGHT_COLUMNS: usize = 192;
 
-/// Height of the blocks that `rows` rows are divided into, near [`ROWS`] and nearly equal.
+/// Height of the blocks that `rows` rows are divided into, near [`ROWS`], nearly equal
+/// and whole tiles.
 pub(super) fn height(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(ROWS).max(1)).max(1)
+    rows.div_ceil(rows.div_ceil(ROWS).max(1))
+        .next_multiple_of(TILE)
+        .max(1)
 }
 
 /// Sums over rows that the blocks of rows form each for themselves.

@@ -9,15 +9,32 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::element::Element;
+
 /// Buffers that nobody uses at the moment. Clones share them.
-#[derive(Clone, Default)]
-pub(in crate::model) struct Buffers {
-    idle: Arc<Mutex<Vec<Vec<f32>>>>,
+pub(in crate::model) struct Buffers<T = f32> {
+    idle: Arc<Mutex<Vec<Vec<T>>>>,
 }
 
-impl Buffers {
+impl<T> Clone for Buffers<T> {
+    fn clone(&self) -> Self {
+        Self {
+            idle: Arc::clone(&self.idle),
+        }
+    }
+}
+
+impl<T> Default for Buffers<T> {
+    fn default() -> Self {
+        Self {
+            idle: Arc::default(),
+        }
+    }
+}
+
+impl<T: Copy + Default> Buffers<T> {
     /// A buffer of `len` values, whatever they are.
-    pub(super) fn take(&self, len: usize) -> Buffer {
+    pub(super) fn take(&self, len: usize) -> Buffer<T> {
         let mut idle = self.idle();
         // One of twice the size would be missed by who needs that size.
         let fitting = idle
@@ -31,41 +48,71 @@ impl Buffers {
         };
         drop(idle);
         if values.capacity() < len {
-            values = vec![0.0; len];
+            values = vec![T::default(); len];
         }
-        values.resize(len, 0.0);
+        values.resize(len, T::default());
         Buffer {
             values,
             home: self.clone(),
         }
     }
+}
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Vec<f32>>> {
+impl<T> Buffers<T> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A buffer in use. It goes back when it is dropped.
-pub(super) struct Buffer {
-    values: Vec<f32>,
-    home: Buffers,
+/// Buffers of all that a forward pass puts down.
+pub(in crate::model) struct Pools<T: Element> {
+    pub(super) values: Buffers,
+    pub(super) elements: Buffers<T>,
+    pub(super) cells: Buffers<T::Cell>,
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Element> Default for Pools<T> {
+    fn default() -> Self {
+        Self {
+            values: Buffers::default(),
+            elements: Buffers::default(),
+            cells: Buffers::default(),
+        }
+    }
+}
 
-    fn deref(&self) -> &[f32] {
+impl Pools<f32> {
+    /// All out of the same buffers.
+    pub(super) fn shared(buffers: &Buffers) -> Self {
+        Self {
+            values: buffers.clone(),
+            elements: buffers.clone(),
+            cells: buffers.clone(),
+        }
+    }
+}
+
+/// A buffer in use. It goes back when it is dropped.
+pub(super) struct Buffer<T = f32> {
+    values: Vec<T>,
+    home: Buffers<T>,
+}
+
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
         &self.values
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 }
 
-impl Drop for Buffer {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         self.home.idle().push(std::mem::take(&mut self.values));
     }
@@ -77,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_where_it_fits() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::<f32>::default();
         let place = |buffer: &Buffer| buffer.values.as_ptr();
         let (large, small) = (buffers.take(1000), buffers.take(600));
         let (large_place, small_place) = (place(&large), place(&small));

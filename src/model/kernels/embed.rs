@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use super::{
     super::AstConfig,
     blocks::height,
+    buffers::Buffers,
     matrix::{Held, Matrix, MatrixMut, multiply},
+    panels::Panels,
     storage::{slice, values},
 };
 
@@ -136,7 +138,8 @@ impl CustomOp3 for Embed {
             bail!("patches, projection and table do not fit each other");
         }
         let patches = slice(patches, patches_layout)?;
-        let weight = slice(weight, weight_layout)?;
+        let weight = Matrix::new(slice(weight, weight_layout)?, inputs);
+        let weight = Panels::transposed(weight, &Buffers::default());
         let (extra, table) = slice(table, table_layout)?.split_at((tokens - count) * hidden);
         let mut out = vec![0.0; windows * tokens * hidden];
         let block = height(count);
@@ -148,14 +151,7 @@ impl CustomOp3 for Embed {
                 out.copy_from_slice(table);
                 out.par_chunks_mut(block * hidden)
                     .zip(patches.par_chunks(block * inputs))
-                    .for_each(|(out, patches)| {
-                        multiply(
-                            &mut MatrixMut::new(out, hidden),
-                            Held::Kept,
-                            Matrix::new(patches, inputs),
-                            Matrix::new(weight, inputs).t(),
-                        );
-                    });
+                    .for_each(|(out, patches)| weight.multiply(patches, out, Held::Kept));
             });
         Ok((CpuStorage::F32(out), (windows, tokens, hidden).into()))
     }

@@ -1,11 +1,14 @@
 //! The parts of a transformer block inside one flat slice of weights, or of their gradients.
 
+use rayon::prelude::*;
+
 use super::{
     blocks::WeightGradient,
-    buffers::Buffers,
-    matrix::{Held, Matrix},
-    panels::Panels,
-    rows,
+    buffers::{Buffers, Pools},
+    element::Element,
+    matrix::{Matrix, MatrixMut},
+    panels::{Panels, product},
+    sink::{Activated, Added, Rounded, Sink},
 };
 
 /// Sizes of a stack of pre-norm transformer blocks.
@@ -98,43 +101,148 @@ impl<'a> Layer<&'a mut [f32]> {
     }
 }
 
-impl<'a> Affine<&'a [f32]> {
-    /// The layer, of so many inputs, in order for [`Forward::apply`].
-    pub(super) fn forward(&self, inputs: usize, buffers: &Buffers) -> Forward<'a> {
+impl Affine<&[f32]> {
+    /// The layer, of so many inputs, in order for forward passes.
+    pub(super) fn forward<T: Element>(&self, inputs: usize, pools: &Pools<T>) -> Forward<T> {
+        let weight = T::rounded(self.weight);
         Forward {
-            panels: Panels::transposed(Matrix::new(self.weight, inputs), buffers),
-            bias: self.bias,
+            panels: Panels::transposed(Matrix::new(&weight, inputs), &pools.cells),
+            bias: self.bias.to_vec(),
         }
     }
 
     /// The layer, of so many inputs, in order for gradients: those of its outputs times these panels are
     /// those of its inputs, `gradient weight`.
-    pub(super) fn backward(&self, inputs: usize, buffers: &Buffers) -> Panels {
+    pub(super) fn backward(&self, inputs: usize, buffers: &Buffers) -> Panels<f32> {
         Panels::of(Matrix::new(self.weight, inputs), buffers)
     }
 }
 
 /// A linear layer from inputs to outputs.
-pub(super) struct Forward<'a> {
-    panels: Panels,
-    bias: &'a [f32],
+pub(super) struct Forward<T: Element> {
+    panels: Panels<T>,
+    bias: Vec<f32>,
 }
 
-impl Forward<'_> {
-    /// `out = input weight^T + bias` for a block of rows; added to what `out` holds if it is kept.
-    pub(super) fn apply(&self, input: &[f32], out: &mut [f32], held: Held) {
-        let held = match (self.bias.is_empty(), held) {
-            (true, held) => held,
-            (false, Held::Replaced) => {
-                rows::fill(out, self.bias);
-                Held::Kept
-            }
-            (false, Held::Kept) => {
-                rows::add(out, self.bias);
-                Held::Kept
-            }
-        };
-        self.panels.multiply(input, out, held);
+impl<T: Element> Forward<T> {
+    /// Values of a row that it gives.
+    pub(super) fn outputs(&self) -> usize {
+        self.panels.columns()
+    }
+
+    /// `out = input weight^T + bias` for a block of whole rows.
+    pub(super) fn write(&self, input: &[T], out: &mut [T]) {
+        let out = MatrixMut::new(out, self.panels.columns());
+        self.product(
+            input,
+            Rounded {
+                out,
+                bias: &self.bias,
+            },
+        );
+    }
+
+    /// `out += input weight^T + bias` for a block of whole rows.
+    pub(super) fn add(&self, input: &[T], out: &mut [f32]) {
+        let out = MatrixMut::new(out, self.panels.columns());
+        self.product(
+            input,
+            Added {
+                out,
+                bias: &self.bias,
+            },
+        );
+    }
+
+    /// `out = gelu(input weight^T + bias)` for a block of whole rows.
+    pub(super) fn activate(&self, input: &[T], out: &mut [T]) {
+        let out = MatrixMut::new(out, self.panels.columns());
+        self.product(
+            input,
+            Activated {
+                out,
+                bias: &self.bias,
+            },
+        );
+    }
+
+    fn product(&self, input: &[T], sink: impl Sink<T>) {
+        product(Matrix::new(input, self.panels.inner()), &self.panels, sink);
+    }
+}
+
+/// A block's weights in order for forward passes.
+pub(super) struct Ready<T: Element> {
+    pub(super) norm_before: Affine<Vec<f32>>,
+    pub(super) qkv: Forward<T>,
+    pub(super) output: Forward<T>,
+    pub(super) norm_after: Affine<Vec<f32>>,
+    /// The MLP in strips of its hidden layer, which are computed one after the other: both layers of a
+    /// strip. The bias of the second layer is in the first strip.
+    pub(super) mlp: Vec<[Forward<T>; 2]>,
+}
+
+impl<T: Element> Ready<T> {
+    /// Puts the weights in order, on all threads; `strip` is how much of the MLP's hidden layer is
+    /// computed at a time.
+    pub(super) fn new(
+        shape: &StackShape,
+        layer: &Layer<&[f32]>,
+        strip: usize,
+        pools: &Pools<T>,
+    ) -> Self {
+        let (hidden, wide) = (shape.hidden, shape.intermediate);
+        let (mlp, (qkv, output)) = rayon::join(
+            || {
+                let strips = (0..wide).into_par_iter().step_by(strip).map(|first| {
+                    let count = strip.min(wide - first);
+                    let fc1 = Affine {
+                        weight: &layer.fc1.weight[first * hidden..][..count * hidden],
+                        bias: &layer.fc1.bias[first..][..count],
+                    };
+                    let columns = Matrix::new(layer.fc2.weight, wide).columns(first, count);
+                    let second: Vec<f32> = (0..hidden)
+                        .flat_map(|row| columns.row(row))
+                        .copied()
+                        .collect();
+                    let fc2 = Affine {
+                        weight: &second[..],
+                        bias: if first == 0 { layer.fc2.bias } else { &[] },
+                    };
+                    [fc1.forward(hidden, pools), fc2.forward(count, pools)]
+                });
+                strips.collect()
+            },
+            || {
+                rayon::join(
+                    || layer.qkv.forward(hidden, pools),
+                    || layer.output.forward(hidden, pools),
+                )
+            },
+        );
+        Self {
+            norm_before: layer.norm_before.to_owned(),
+            qkv,
+            output,
+            norm_after: layer.norm_after.to_owned(),
+            mlp,
+        }
+    }
+}
+
+impl Affine<Vec<f32>> {
+    /// Weight and bias.
+    pub(super) fn slices(&self) -> [&[f32]; 2] {
+        [&self.weight, &self.bias]
+    }
+}
+
+impl Affine<&[f32]> {
+    fn to_owned(&self) -> Affine<Vec<f32>> {
+        Affine {
+            weight: self.weight.to_vec(),
+            bias: self.bias.to_vec(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
-    buffers::Buffers,
+    buffers::{Buffers, Pools},
     layer::Affine,
     matrix::Held,
     rows,
@@ -43,11 +43,11 @@ impl CustomOp3 for Linear {
         };
         let count = x.len() / inputs;
         let block = height(count);
-        let layer = layer.forward(inputs, &Buffers::default());
+        let layer = layer.forward::<f32>(inputs, &Pools::default());
         let mut out = vec![0.0; count * outputs];
         x.par_chunks(block * inputs)
             .zip(out.par_chunks_mut(block * outputs))
-            .for_each(|(x, out)| layer.apply(x, out, Held::Replaced));
+            .for_each(|(x, out)| layer.write(x, out));
         Ok((CpuStorage::F32(out), dims.into()))
     }
 

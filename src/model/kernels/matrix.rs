@@ -1,9 +1,9 @@
-//! Views of row-major f32 matrices, and their product.
+//! Views of row-major matrices, and the product of any two of f32.
 //!
 //! The heads of an attention block are strips of columns of one matrix, so tasks that write
 //! different heads share a slice without sharing a value. [`MatrixMut`] hands out such strips
 //! safely: it is made from a slice that is borrowed as a whole, and every way to divide it gives
-//! parts that do not overlap. All of this floor's `unsafe` is here.
+//! parts that do not overlap.
 
 #![allow(
     unsafe_code,
@@ -12,25 +12,27 @@
 
 use std::marker::PhantomData;
 
+use super::element::Element;
+
 /// A matrix to read, `rows` x `columns`, any strides.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    values: &'a [f32],
+pub(super) struct Matrix<'a, T = f32> {
+    values: &'a [T],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T: Element> Matrix<'a, T> {
     /// All of `values`, row after row.
-    pub(super) fn new(values: &'a [f32], columns: usize) -> Self {
+    pub(super) fn new(values: &'a [T], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "rows have to be whole");
         Self::strip(values, values.len() / columns, columns, columns)
     }
 
     /// `rows` x `columns` from the front of `values`, whose rows begin `stride` values apart.
-    pub(super) fn strip(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub(super) fn strip(values: &'a [T], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(columns <= stride, "rows overlap");
         assert!(
             rows == 0 || (rows - 1) * stride + columns <= values.len(),
@@ -72,16 +74,17 @@ impl<'a> Matrix<'a> {
     }
 
     /// One row, whose values have to lie next to each other.
-    pub(super) fn row(self, row: usize) -> &'a [f32] {
+    pub(super) fn row(self, row: usize) -> &'a [T] {
         assert!(row < self.rows && self.column_stride == 1);
         &self.values[row * self.row_stride..][..self.columns]
     }
 
-    /// `ROWS` rows from `first` on, whose values have to lie next to each other.
-    pub(super) fn tile<const ROWS: usize>(self, first: usize) -> Tile<'a, ROWS> {
+    /// `ROWS` rows from `first` on, whole cells, whose values have to lie next to each other.
+    pub(super) fn tile<const ROWS: usize>(self, first: usize) -> Tile<'a, T, ROWS> {
+        assert_eq!(self.columns % T::DEPTH, 0, "cells have to be whole");
         Tile {
-            rows: std::array::from_fn(|row| self.row(first + row).as_ptr()),
-            columns: self.columns,
+            rows: std::array::from_fn(|row| self.row(first + row).as_ptr().cast()),
+            cells: self.columns / T::DEPTH,
             values: PhantomData,
         }
     }
@@ -97,44 +100,45 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A few rows, to be read column by column.
+/// A few rows, to be read cell by cell.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<'a, const ROWS: usize> {
-    /// The first value of each row; `columns` values lie there.
-    rows: [*const f32; ROWS],
-    columns: usize,
-    values: PhantomData<&'a [f32]>,
+pub(super) struct Tile<'a, T: Element, const ROWS: usize> {
+    /// The first cell of each row; `cells` cells lie there.
+    rows: [*const T::Cell; ROWS],
+    cells: usize,
+    values: PhantomData<&'a [T]>,
 }
 
-impl<const ROWS: usize> Tile<'_, ROWS> {
-    /// One column. Slices would check its number once for every row, which takes as long as what is
-    /// done with the values.
+impl<T: Element, const ROWS: usize> Tile<'_, T, ROWS> {
+    /// One cell of each row. Slices would check its number once for every row, which takes as long as
+    /// what is done with the values.
     #[inline(always)]
-    pub(super) fn column(&self, column: usize) -> [f32; ROWS] {
-        assert!(column < self.columns, "column outside the tile");
-        // SAFETY: `Matrix::tile` made the pointers from slices of `columns` values that live as long as
-        // this tile.
-        self.rows.map(|row| unsafe { *row.add(column) })
+    pub(super) fn column(&self, cell: usize) -> [T::Cell; ROWS] {
+        assert!(cell < self.cells, "cell outside the tile");
+        // SAFETY: `Matrix::tile` made the pointers from slices of `cells` times `DEPTH` values that live as
+        // long as this tile, and the bits of `DEPTH` values are those of a cell.
+        self.rows
+            .map(|row| unsafe { row.add(cell).read_unaligned() })
     }
 }
 
 /// A matrix to write, `rows` x `columns`; the values of a row lie next to each other.
-pub(super) struct MatrixMut<'a> {
+pub(super) struct MatrixMut<'a, T = f32> {
     /// The first value. Row `r` is the `columns` values from `r * row_stride` on; all rows lie
     /// within the slice that this was made from, and no other live `MatrixMut` has any of them.
-    first: *mut f32,
+    first: *mut T,
     rows: usize,
     columns: usize,
     row_stride: usize,
-    slice: PhantomData<&'a mut [f32]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `MatrixMut` is the only way to its values while it lives, as a `&mut [f32]` is.
-unsafe impl Send for MatrixMut<'_> {}
+// SAFETY: a `MatrixMut` is the only way to its values while it lives, as a `&mut [T]` is.
+unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
-impl<'a> MatrixMut<'a> {
+impl<'a, T> MatrixMut<'a, T> {
     /// All of `values`, row after row.
-    pub(super) fn new(values: &'a mut [f32], columns: usize) -> Self {
+    pub(super) fn new(values: &'a mut [T], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "rows have to be whole");
         Self {
             rows: values.len() / columns,
@@ -169,6 +173,11 @@ impl<'a> MatrixMut<'a> {
             .collect()
     }
 
+    /// Rows and columns.
+    pub(super) fn dims(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
@@ -178,7 +187,7 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// One row.
-    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row outside the matrix");
         // SAFETY: by the invariant of `first` these values are inside the slice and nobody else's.
         unsafe {

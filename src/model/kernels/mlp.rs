@@ -4,10 +4,12 @@ use rayon::prelude::*;
 
 use super::{
     blocks::{Partials, WeightGradient, height, weight_gradients},
-    buffers::{Buffer, Buffers},
-    layer::{Layer, StackShape},
+    buffers::{Buffer, Buffers, Pools},
+    element::Element,
+    layer::{Layer, Ready, StackShape},
     matrix::Held,
     norm::Standard,
+    rounded::layer_norm,
     rows,
 };
 
@@ -28,61 +30,60 @@ impl Kept {
 }
 
 /// Computes the half in place on `x`, `[rows, hidden]`.
-pub(super) fn forward(shape: &StackShape, layer: &Layer<&[f32]>, buffers: &Buffers, x: &mut [f32]) {
-    let (hidden, wide) = (shape.hidden, shape.intermediate);
-    let (fc1, fc2) = rayon::join(
-        || layer.fc1.forward(hidden, buffers),
-        || layer.fc2.forward(wide, buffers),
-    );
+pub(super) fn forward<T: Element>(
+    shape: &StackShape,
+    layer: &Ready<T>,
+    pools: &Pools<T>,
+    x: &mut [f32],
+) {
+    let hidden = shape.hidden;
     let block = height(x.len() / hidden);
+    let strip = layer.mlp.iter().map(|[fc1, _]| fc1.outputs()).max();
     x.par_chunks_mut(block * hidden).for_each_init(
         || {
             (
-                Standard::new(block, hidden, &Buffers::default()),
-                vec![0.0; block * hidden],
-                vec![0.0; block * wide],
+                pools.elements.take(block * hidden),
+                pools.elements.take(block * strip.unwrap_or(0)),
             )
         },
-        |(standard, normed, activations), x| {
+        |(normed, activations), x| {
             let normed = &mut normed[..x.len()];
-            let activations = &mut activations[..x.len() / hidden * wide];
-            standard
-                .front(x.len() / hidden)
-                .norm(x, shape.epsilon, &layer.norm_after, normed);
-            fc1.apply(normed, activations, Held::Replaced);
-            rows::gelu(activations);
-            fc2.apply(activations, x, Held::Kept);
+            let norm = &layer.norm_after;
+            layer_norm(x, norm.slices(), shape.epsilon, normed);
+            for [fc1, fc2] in &layer.mlp {
+                let activations = &mut activations[..x.len() / hidden * fc1.outputs()];
+                fc1.activate(normed, activations);
+                fc2.add(activations, x);
+            }
         },
     );
 }
 
-/// [`forward`] that keeps what [`backward`] needs.
+/// [`forward`], with the MLP in one strip, that keeps what [`backward`] needs.
 pub(super) fn forward_kept(
     shape: &StackShape,
-    layer: &Layer<&[f32]>,
+    layer: &Ready<f32>,
     buffers: &Buffers,
     x: &mut [f32],
     kept: &mut Kept,
 ) {
     let (hidden, wide) = (shape.hidden, shape.intermediate);
-    let (fc1, fc2) = rayon::join(
-        || layer.fc1.forward(hidden, buffers),
-        || layer.fc2.forward(wide, buffers),
-    );
+    let [[fc1, fc2]] = &layer.mlp[..] else {
+        unreachable!("what is kept has whole rows");
+    };
     let block = height(x.len() / hidden);
     x.par_chunks_mut(block * hidden)
         .zip(kept.standard.blocks(block))
         .zip(kept.wide.par_chunks_mut(block * wide))
         .for_each_init(
-            || (vec![0.0; block * hidden], vec![0.0; block * wide]),
+            || (buffers.take(block * hidden), buffers.take(block * wide)),
             |(normed, activations), ((x, mut standard), kept)| {
                 let normed = &mut normed[..x.len()];
                 let activations = &mut activations[..kept.len()];
                 standard.norm(x, shape.epsilon, &layer.norm_after, normed);
-                fc1.apply(normed, kept, Held::Replaced);
-                activations.copy_from_slice(kept);
-                rows::gelu(activations);
-                fc2.apply(activations, x, Held::Kept);
+                fc1.write(normed, kept);
+                rows::gelu(kept, activations);
+                fc2.add(activations, x);
             },
         );
 }

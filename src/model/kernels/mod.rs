@@ -10,6 +10,7 @@
 mod attention;
 mod blocks;
 mod buffers;
+mod element;
 mod embed;
 mod layer;
 mod linear;
@@ -19,8 +20,11 @@ mod norm;
 mod panels;
 pub(in crate::model) mod plain;
 mod pool;
+mod prepared;
+mod rounded;
 mod rows;
 mod simd;
+mod sink;
 mod stack;
 mod storage;
 #[cfg(test)]
@@ -29,10 +33,11 @@ mod tests;
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 pub(in crate::model) use buffers::Buffers;
 pub(in crate::model) use layer::StackShape;
+pub(in crate::model) use prepared::Prepared;
 pub(in crate::model) use storage::fits;
 
 /// `x weight^T + bias` for `x` `[.., inputs]`, weight `[outputs, inputs]` and bias `[outputs]`.
@@ -128,4 +133,33 @@ pub(in crate::model) fn stack(
 ) -> Result<Tensor> {
     let differentiable = x.track_op() || packed.track_op();
     x.apply_op2(packed, stack::Stack::new(shape, buffers, differentiable))
+}
+
+/// Puts the weights of a stack, packed as [`stack`] takes them, in order for [`encode`].
+///
+/// # Errors
+///
+/// When the weights do not fit the shape.
+pub(in crate::model) fn prepare(packed: &Tensor, shape: StackShape) -> Result<Prepared> {
+    let packed = storage::values(packed)?;
+    if packed.len() != shape.layers * shape.layer_len() {
+        bail!("the weights do not fit the stack {shape:?}");
+    }
+    Ok(Prepared::new(
+        shape,
+        &packed,
+        std::env::var_os("SONGKIN_BF16").is_some(),
+    ))
+}
+
+/// [`stack`] with weights that are fixed.
+///
+/// # Errors
+///
+/// When the shapes do not fit, or `x` is to have a gradient.
+pub(in crate::model) fn encode(x: &Tensor, stack: &Prepared) -> Result<Tensor> {
+    if x.track_op() {
+        bail!("a stack of fixed weights gives no gradients");
+    }
+    x.apply_op1_no_bwd(stack)
 }

@@ -7,6 +7,7 @@ use super::{
     blocks::{Partials, height},
     buffers::{Buffer, Buffers},
     layer::Affine,
+    rounded::layer_norm,
     rows,
     storage::{slice, values},
 };
@@ -44,14 +45,6 @@ impl Standard {
             .map(|(values, inverse)| StandardBlock { values, inverse })
     }
 
-    /// The first `rows` rows.
-    pub(super) fn front(&mut self, rows: usize) -> StandardBlock<'_> {
-        StandardBlock {
-            values: &mut self.values[..rows * self.columns],
-            inverse: &mut self.inverse[..rows],
-        }
-    }
-
     /// The norm's output, there once [`StandardBlock::norm_gradient`] has run over all blocks.
     pub(super) fn normed(&self) -> &[f32] {
         &self.values
@@ -60,9 +53,15 @@ impl Standard {
 
 impl StandardBlock<'_> {
     /// The norm of `x` into `out`.
-    pub(super) fn norm(&mut self, x: &[f32], epsilon: f32, norm: &Affine<&[f32]>, out: &mut [f32]) {
+    pub(super) fn norm(
+        &mut self,
+        x: &[f32],
+        epsilon: f32,
+        norm: &Affine<Vec<f32>>,
+        out: &mut [f32],
+    ) {
         rows::standardise(x, self.values, self.inverse, epsilon);
-        rows::scale_and_shift(self.values, norm.weight, norm.bias, out);
+        rows::scale_and_shift(self.values, &norm.weight, &norm.bias, out);
     }
 
     /// Adds the gradient of the norm's input to `input`, and those of weight and bias to the two
@@ -127,13 +126,7 @@ impl CustomOp3 for LayerNorm {
         let block = height(x.len() / columns);
         x.par_chunks(block * columns)
             .zip(out.par_chunks_mut(block * columns))
-            .for_each_init(
-                || vec![0.0; block],
-                |inverse, (x, out)| {
-                    rows::standardise(x, out, &mut inverse[..x.len() / columns], self.epsilon);
-                    rows::scale_and_shift_in_place(out, norm.weight, norm.bias);
-                },
-            );
+            .for_each(|(x, out)| layer_norm(x, [norm.weight, norm.bias], self.epsilon, out));
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 

@@ -3,28 +3,10 @@
 //! Each function takes a block of rows and runs on the calling thread. Slices hold whole rows;
 //! where one is documented as `[rows]` it has a value a row.
 
-use super::simd::{LANES, exp, fold, kernel, largest, mul_add, normal, sum, sum_pairs};
+use super::simd::{exp, kernel, mul_add, normal, sum, sum_pairs};
 
 /// `1 / sqrt(2 pi)`, the factor of the normal density.
 const DENSITY: f32 = 0.398_942_3;
-
-/// Every row of `rows` becomes `row`.
-pub(super) fn fill(rows: &mut [f32], row: &[f32]) {
-    for target in rows.chunks_exact_mut(row.len().max(1)) {
-        target.copy_from_slice(row);
-    }
-}
-
-kernel! {
-    /// Adds `row` to every row of `rows`.
-    fn add<'a>(rows: &'a mut [f32], row: &'a [f32]) {
-        for target in rows.chunks_exact_mut(row.len().max(1)) {
-            for (value, addend) in target.iter_mut().zip(row) {
-                *value += addend;
-            }
-        }
-    }
-}
 
 kernel! {
     /// Adds every row of `rows` to `total`.
@@ -37,10 +19,18 @@ kernel! {
     }
 }
 
+/// Mean of a row, and what its differences from it are multiplied with for a variance of 1.
+#[inline(always)]
+pub(super) fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
+    let columns = row.len() as f32;
+    let mean = sum(row, |value| value) / columns;
+    let variance = sum(row, |value| (value - mean) * (value - mean)) / columns;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
 kernel! {
     /// Rows to mean 0 and variance 1: `out = (x - mean) / sqrt(variance + epsilon)`, the first half of
-    /// a layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450). `inverse`, `[rows]`, gets what each row
-    /// was multiplied with.
+    /// a layer norm (Ba, Kiros, Hinton 2016, arXiv:1607.06450). `inverse`, `[rows]`, gets what each row was multiplied with.
     fn standardise<'a>(x: &'a [f32], out: &'a mut [f32], inverse: &'a mut [f32], epsilon: f32) {
         let columns = x.len() / inverse.len().max(1);
         for ((x, out), inverse) in x
@@ -48,9 +38,8 @@ kernel! {
             .zip(out.chunks_exact_mut(columns.max(1)))
             .zip(inverse)
         {
-            let mean = sum(x, |value| value) / columns as f32;
-            let variance = sum(x, |value| (value - mean) * (value - mean)) / columns as f32;
-            *inverse = 1.0 / (variance + epsilon).sqrt();
+            let mean;
+            (mean, *inverse) = moments(x, epsilon);
             for (out, value) in out.iter_mut().zip(x) {
                 *out = (value - mean) * *inverse;
             }
@@ -121,46 +110,9 @@ kernel! {
 }
 
 kernel! {
-    /// Rows of scores `s` become `e^(scale (s - max))`. `log_sums`, `[rows]`, gets the logarithm of
-    /// each row's sum of `e^(scale s)`, and `inverse_sums`, `[rows]`, the factor that makes the row
-    /// sum to 1.
-    fn exponentials<'a>(
-        scores: &'a mut [f32],
-        scale: f32,
-        log_sums: &'a mut [f32],
-        inverse_sums: &'a mut [f32],
-    ) {
-        let columns = scores.len() / log_sums.len().max(1);
-        for ((row, log_sum), inverse_sum) in scores
-            .chunks_exact_mut(columns.max(1))
-            .zip(log_sums)
-            .zip(inverse_sums)
-        {
-            let most = largest(row) * scale;
-            let (chunks, tail) = row.as_chunks_mut::<LANES>();
-            let mut sums = [0.0; LANES];
-            for chunk in chunks {
-                for lane in 0..LANES {
-                    chunk[lane] = exp::<FMA>(mul_add::<FMA>(chunk[lane], scale, -most));
-                    sums[lane] += chunk[lane];
-                }
-            }
-            let mut total = 0.0;
-            for value in tail {
-                *value = exp::<FMA>(mul_add::<FMA>(*value, scale, -most));
-                total += *value;
-            }
-            total += fold(sums);
-            *log_sum = most + total.ln();
-            *inverse_sum = 1.0 / total;
-        }
-    }
-}
-
-kernel! {
     /// Gradient of a softmax. `scores` are those before it and become its result `p`; `gradient` is
     /// that of `p` and becomes that of the scores, `scale p (gradient - along)`, where `along`,
-    /// `[rows]`, is the sum of `p gradient` over a row. `log_sums` is what [`exponentials`] gave.
+    /// `[rows]`, is the sum of `p gradient` over a row. `log_sums` is what [`super::rounded::exponentials`] gave.
     fn softmax_gradient<'a>(
         scores: &'a mut [f32],
         gradient: &'a mut [f32],
@@ -192,11 +144,10 @@ kernel! {
 }
 
 kernel! {
-    /// `x` becomes `x P(X <= x)` for a standard normal `X`: the exact GELU (Hendrycks, Gimpel 2016,
-    /// arXiv:1606.08415).
-    fn gelu<'a>(values: &'a mut [f32]) {
-        for value in values {
-            *value *= normal::<FMA>(*value).0;
+    /// `out = gelu(x)`, see [`super::sink::Activated`].
+    fn gelu<'a>(x: &'a [f32], out: &'a mut [f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = x * normal::<FMA>(*x).0;
         }
     }
 }
@@ -219,12 +170,9 @@ mod tests {
 
     #[test]
     fn not_a_number_is_not_swallowed() {
-        let mut scores = [0.0, f32::NAN, 1.0];
-        exponentials(&mut scores, 1.0, &mut [0.0], &mut [0.0]);
-        assert!(scores[1].is_nan());
-        let mut values = [f32::NAN];
-        gelu(&mut values);
-        assert!(values[0].is_nan());
+        let mut out = [0.0];
+        gelu(&[f32::NAN], &mut out);
+        assert!(out[0].is_nan());
         let mut out = [0.0; 2];
         standardise(&[1.0, f32::NAN], &mut out, &mut [0.0], 1e-12);
         assert!(out.iter().all(|value| value.is_nan()));
@@ -232,10 +180,7 @@ mod tests {
 
     #[test]
     fn rows_of_no_values_are_no_rows() {
-        fill(&mut [], &[]);
-        add(&mut [], &[]);
         add_columns(&[], &mut []);
         standardise(&[], &mut [], &mut [], 1e-12);
-        exponentials(&mut [], 1.0, &mut [], &mut []);
     }
 }

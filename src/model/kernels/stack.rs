@@ -10,9 +10,10 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     attention,
-    buffers::Buffers,
-    layer::{Layer, StackShape},
+    buffers::{Buffers, Pools},
+    layer::{Layer, Ready, StackShape},
     mlp,
+    prepared::Prepared,
     storage::{slice, values},
 };
 
@@ -44,28 +45,19 @@ impl Stack {
     }
 
     fn forward(&self, tokens: usize, packed: &[f32], x: &mut [f32]) {
-        let rows = x.len() / self.shape.hidden;
         let Some(kept) = &self.kept else {
-            let mut kept = attention::Kept::new(&self.shape, rows, &self.buffers);
-            for layer in self.layers(packed) {
-                attention::forward(&self.shape, &layer, tokens, &self.buffers, x, &mut kept);
-                mlp::forward(&self.shape, &layer, &self.buffers, x);
-            }
-            return;
+            return Prepared::new(self.shape, packed, false).forward(tokens, x);
         };
+        let rows = x.len() / self.shape.hidden;
+        let (shape, buffers) = (&self.shape, &self.buffers);
+        let pools = Pools::shared(buffers);
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in self.layers(packed) {
-            let mut attention = attention::Kept::new(&self.shape, rows, &self.buffers);
-            attention::forward(
-                &self.shape,
-                &layer,
-                tokens,
-                &self.buffers,
-                x,
-                &mut attention,
-            );
-            let mut mlp = mlp::Kept::new(&self.shape, rows, &self.buffers);
-            mlp::forward_kept(&self.shape, &layer, &self.buffers, x, &mut mlp);
+            let layer = Ready::new(shape, &layer, shape.intermediate, &pools);
+            let mut attention = attention::Kept::new(shape, rows, buffers);
+            attention::forward_kept(shape, &layer, tokens, buffers, x, &mut attention);
+            let mut mlp = mlp::Kept::new(shape, rows, buffers);
+            mlp::forward_kept(shape, &layer, buffers, x, &mut mlp);
             kept.push((attention, mlp));
         }
     }

@@ -1,0 +1,101 @@
+//! A stack of transformer blocks whose weights do not change, for serving.
+//!
+//! Windows go through the whole stack one by one, on as many threads as there are: what one needs
+//! between two blocks stays in a core's cache, which that of a batch would not. A window that has
+//! threads to itself is divided among them.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use rayon::prelude::*;
+
+use super::{
+    attention,
+    buffers::Pools,
+    element::{Bf16, Element},
+    layer::{Layer, Ready, StackShape},
+    mlp,
+    storage::slice,
+};
+
+/// Most of the MLP's hidden layer that is computed at a time: what lies between its two layers
+/// stays in a core's cache.
+const STRIP: usize = 1024;
+
+/// The weights of a stack, in order for forward passes, which have no gradients.
+pub(in crate::model) struct Prepared {
+    shape: StackShape,
+    blocks: Blocks,
+}
+
+enum Blocks {
+    F32(Vec<Ready<f32>>, Pools<f32>),
+    Bf16(Vec<Ready<Bf16>>, Pools<Bf16>),
+}
+
+impl Prepared {
+    /// Puts packed weights in order; `packed` is as [`super::stack`] takes it.
+    pub(super) fn new(shape: StackShape, packed: &[f32], half: bool) -> Self {
+        let blocks = if half {
+            let pools = Pools::default();
+            Blocks::Bf16(ready(&shape, packed, &pools), pools)
+        } else {
+            let pools = Pools::default();
+            Blocks::F32(ready(&shape, packed, &pools), pools)
+        };
+        Self { shape, blocks }
+    }
+
+    /// Runs `x`, `[windows, tokens, hidden]`, through the blocks.
+    pub(super) fn forward(&self, tokens: usize, x: &mut [f32]) {
+        match &self.blocks {
+            Blocks::F32(blocks, pools) => forward(&self.shape, blocks, pools, tokens, x),
+            Blocks::Bf16(blocks, pools) => forward(&self.shape, blocks, pools, tokens, x),
+        }
+    }
+}
+
+fn ready<T: Element>(shape: &StackShape, packed: &[f32], pools: &Pools<T>) -> Vec<Ready<T>> {
+    packed
+        .chunks_exact(shape.layer_len())
+        .map(|packed| Ready::new(shape, &Layer::of(shape, packed), STRIP, pools))
+        .collect()
+}
+
+fn forward<T: Element>(
+    shape: &StackShape,
+    blocks: &[Ready<T>],
+    pools: &Pools<T>,
+    tokens: usize,
+    x: &mut [f32],
+) {
+    x.par_chunks_mut(tokens * shape.hidden)
+        .with_max_len(1)
+        .for_each(|x| {
+            let mut between = attention::Between::new(shape, tokens, pools);
+            for block in blocks {
+                attention::forward(shape, block, tokens, pools, x, &mut between);
+                mlp::forward(shape, block, pools, x);
+            }
+        });
+}
+
+/// The operation, on `[windows, tokens, hidden]`.
+impl CustomOp1 for Prepared {
+    fn name(&self) -> &'static str {
+        "prepared-stack"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, tokens, hidden) = layout.shape().dims3()?;
+        if hidden != self.shape.hidden {
+            bail!(
+                "tokens of {hidden} values do not fit the stack {:?}",
+                self.shape
+            );
+        }
+        let mut x = slice(x, layout)?.to_vec();
+        if !x.is_empty() {
+            self.forward(tokens, &mut x);
+        }
+        Ok((CpuStorage::F32(x), layout.shape().clone()))
+    }
+}
