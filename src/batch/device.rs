@@ -32,6 +32,9 @@ fn compute(shared: &Shared, batch: Vec<Request>) {
     let result: Result<Embeddings, ModelError> = batch.first().map_or(Ok(Vec::new()), |first| {
         let mut embeddings = Vec::with_capacity(windows.len());
         for pass in windows.chunks(shared.settings.max_batch.max(1)) {
+            if batch.iter().all(|request| request.reply.is_closed()) {
+                break;
+            }
             embeddings.extend(first.encoder.encode(pass)?);
             shared.batches.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,6 +16,9 @@ pub enum BatchError {
         /// When a new try is worth it, from the speed of the last batches.
         retry_after: Duration,
     },
+    /// The device was still busy with others when the caller's time was up.
+    #[error("the device did not get to these windows in time")]
+    TooLate,
     /// More windows at once than the queue can ever hold.
     #[error("{windows} windows at once are more than the queue of {max_queue} holds")]
     TooMany {

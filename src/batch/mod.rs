@@ -17,7 +17,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use candle_core::Device;
@@ -46,6 +46,13 @@ impl Default for BatchSettings {
             max_queue: 256,
         }
     }
+}
+
+/// A request as its caller sees it.
+struct Queued {
+    answer: oneshot::Receiver<Result<Embeddings, BatchError>>,
+    /// Whether the device thread has taken it up.
+    begun: Arc<AtomicBool>,
 }
 
 /// The door to the device thread. Dropping the last one stops the thread after what has queued.
@@ -143,19 +150,25 @@ impl Batcher {
         receiver.recv().map_err(|_| BatchError::Stopped)
     }
 
-    /// Embeds windows with an encoder, in the order given.
+    /// Embeds windows with an encoder, in the order given, if the device gets to them by
+    /// `start_by`; else they are dropped. What has begun is waited for.
     ///
     /// # Errors
     ///
-    /// [`BatchError`]; `Overloaded` at once when the queue is full.
+    /// [`BatchError`]; `Overloaded` at once when the queue is full, `TooLate` at `start_by`.
     pub async fn embed(
         &self,
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
+        start_by: Instant,
     ) -> Result<Embeddings, BatchError> {
-        self.enqueue(encoder, windows)?
-            .await
-            .unwrap_or(Err(BatchError::Stopped))
+        let Queued { mut answer, begun } = self.enqueue(encoder, windows)?;
+        let answered = match tokio::time::timeout_at(start_by.into(), &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) if begun.load(Ordering::SeqCst) => answer.await,
+            Err(_) => return Err(BatchError::TooLate),
+        };
+        answered.unwrap_or(Err(BatchError::Stopped))
     }
 
     /// [`Batcher::embed`] for a thread that is not part of an async runtime.
@@ -169,6 +182,7 @@ impl Batcher {
         windows: Vec<Vec<f32>>,
     ) -> Result<Embeddings, BatchError> {
         self.enqueue(encoder, windows)?
+            .answer
             .blocking_recv()
             .unwrap_or(Err(BatchError::Stopped))
     }
@@ -177,8 +191,9 @@ impl Batcher {
         &self,
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
-    ) -> Result<oneshot::Receiver<Result<Embeddings, BatchError>>, BatchError> {
-        let (reply, receiver) = oneshot::channel();
+    ) -> Result<Queued, BatchError> {
+        let (reply, answer) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
         let max_queue = self.shared.settings.max_queue;
         if windows.len() > max_queue {
             return Err(BatchError::TooMany {
@@ -203,11 +218,12 @@ impl Batcher {
         queue.requests.push_back(Request {
             encoder: Arc::clone(encoder),
             windows,
+            begun: Arc::clone(&begun),
             reply,
         });
         drop(queue);
         self.shared.arrived.notify_one();
-        Ok(receiver)
+        Ok(Queued { answer, begun })
     }
 
     fn expected_wait(&self, waiting: usize) -> Duration {

@@ -21,6 +21,8 @@ pub(super) type Reply = oneshot::Sender<Result<Embeddings, BatchError>>;
 pub(super) struct Request {
     pub(super) encoder: Arc<dyn EncodeWindows>,
     pub(super) windows: Vec<Vec<f32>>,
+    /// Set when the device thread takes the request up.
+    pub(super) begun: Arc<AtomicBool>,
     pub(super) reply: Reply,
 }
 
@@ -101,6 +103,7 @@ pub(super) fn next_work(shared: &Shared) -> Option<Work> {
             };
             queue.windows -= request.windows.len();
             if !request.reply.is_closed() {
+                request.begun.store(true, Ordering::SeqCst);
                 batch.push(request);
             }
         }

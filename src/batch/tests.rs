@@ -44,6 +44,10 @@ fn windows(values: &[f32]) -> Vec<Vec<f32>> {
     values.iter().map(|&value| vec![value]).collect()
 }
 
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
 async fn until(mut done: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if done() {
@@ -70,7 +74,7 @@ async fn what_queues_while_the_device_is_busy_becomes_one_batch() {
     );
     let call = |values: &'static [f32]| {
         let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
-        tokio::spawn(async move { batcher.embed(&encoder, windows(values)).await })
+        tokio::spawn(async move { batcher.embed(&encoder, windows(values), later()).await })
     };
     let first = call(&[1.0]);
     until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
@@ -93,7 +97,7 @@ async fn a_caller_that_left_is_not_computed() {
         Arc::new(Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {}).unwrap());
     let call = |value: f32| {
         let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
-        tokio::spawn(async move { batcher.embed(&encoder, windows(&[value])).await })
+        tokio::spawn(async move { batcher.embed(&encoder, windows(&[value]), later()).await })
     };
     let first = call(1.0);
     until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
@@ -126,18 +130,23 @@ async fn a_full_queue_answers_at_once() {
         .unwrap(),
     );
     let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
-    let first = tokio::spawn(async move { background.embed(&busy, windows(&[1.0])).await });
+    let first =
+        tokio::spawn(async move { background.embed(&busy, windows(&[1.0]), later()).await });
     until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
     let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
-    let second = tokio::spawn(async move { background.embed(&busy, windows(&[2.0, 3.0])).await });
+    let second =
+        tokio::spawn(async move { background.embed(&busy, windows(&[2.0, 3.0]), later()).await });
     until(|| batcher.stats().waiting == 2).await;
-    let refused = batcher.embed(&encoder, windows(&[4.0])).await.unwrap_err();
+    let refused = batcher
+        .embed(&encoder, windows(&[4.0]), later())
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, BatchError::Overloaded { waiting: 2, .. }),
         "{refused:?}"
     );
     let never = batcher
-        .embed(&encoder, windows(&[1.0, 2.0, 3.0]))
+        .embed(&encoder, windows(&[1.0, 2.0, 3.0]), later())
         .await
         .unwrap_err();
     assert!(
@@ -166,10 +175,62 @@ async fn a_panic_on_the_device_thread_is_told_and_ends_it() {
     })
     .unwrap();
     permit.send(()).unwrap();
-    let failed = batcher.embed(&encoder, windows(&[-1.0])).await.unwrap_err();
+    let failed = batcher
+        .embed(&encoder, windows(&[-1.0]), later())
+        .await
+        .unwrap_err();
     assert!(matches!(failed, BatchError::Stopped));
     death.await.unwrap();
     assert!(!batcher.is_alive());
-    let after = batcher.embed(&encoder, windows(&[1.0])).await.unwrap_err();
+    let after = batcher
+        .embed(&encoder, windows(&[1.0]), later())
+        .await
+        .unwrap_err();
     assert!(matches!(after, BatchError::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_device_does_not_get_to_in_time_is_dropped() {
+    let (gated, encoder, permit) = gated();
+    let batcher =
+        Arc::new(Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {}).unwrap());
+    let soon = Instant::now() + Duration::from_millis(50);
+    let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
+    let first = tokio::spawn(async move { background.embed(&busy, windows(&[1.0]), soon).await });
+    until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
+    let late = batcher.embed(&encoder, windows(&[2.0]), soon).await;
+    assert!(matches!(late, Err(BatchError::TooLate)), "{late:?}");
+    assert!(Instant::now() >= soon);
+    permit.send(()).unwrap();
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(first, windows(&[1.0]), "it had begun in time");
+    permit.send(()).unwrap();
+    let next = batcher.embed(&encoder, windows(&[3.0]), later()).await;
+    assert_eq!(next.unwrap(), windows(&[3.0]));
+    assert_eq!(*gated.passes.lock().unwrap(), [1, 1]);
+    assert_eq!(batcher.stats().abandoned, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_ends_a_long_request_between_two_passes() {
+    let (gated, encoder, permit) = gated();
+    let settings = BatchSettings {
+        max_batch: 1,
+        max_queue: 16,
+    };
+    let batcher = Arc::new(Batcher::start(settings, DeviceChoice::Cpu, || {}).unwrap());
+    let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
+    let long = tokio::spawn(async move {
+        let windows = windows(&[1.0, 2.0, 3.0]);
+        background.embed(&busy, windows, later()).await
+    });
+    until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
+    long.abort();
+    assert!(long.await.unwrap_err().is_cancelled());
+    for _ in 0..2 {
+        permit.send(()).unwrap();
+    }
+    let next = batcher.embed(&encoder, windows(&[4.0]), later()).await;
+    assert_eq!(next.unwrap(), windows(&[4.0]));
+    assert_eq!(gated.passes.lock().unwrap().len(), 2);
 }
