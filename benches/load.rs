@@ -9,8 +9,12 @@
 //! The answer: requests answered 200, 503, 503 without `Retry-After`, and otherwise; then the median, 99th percentile and
 //! longest time of those answered 200 and the longest of the others, in milliseconds, seconds that all took, and what
 //! `side::answer` adds. At a fixed rate a time starts when the request is due, not when it is sent.
+//!
+//! Started as `load DIR TRACKS MODEL`, it fills a catalogue with synthetic tracks instead.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "catalogue.rs"]
+mod catalogue;
 #[path = "side.rs"]
 mod side;
 
@@ -35,6 +39,11 @@ fn main() {
     let Some(dir) = side::input("scripts/bench-load") else {
         return;
     };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [_, tracks, model] = &words[..] {
+        let filling = catalogue::fill(Path::new(&dir), tracks.parse().unwrap(), Path::new(model));
+        return Runtime::new().unwrap().block_on(filling);
+    }
     let load = Arc::new(Load::new(Path::new(&dir)));
     // The generator shares the cores with what it measures: one thread sends, this one keeps time.
     let runtime = tokio::runtime::Builder::new_multi_thread()

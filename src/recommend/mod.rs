@@ -25,7 +25,7 @@ pub use query::{Analysis, Clip, ClipSource, UploadedClip};
 use crate::{
     audio::{Decoder, fingerprint::Landmark},
     batch::Batcher,
-    catalog::{Catalog, Track, TrackLandmarks},
+    catalog::{Catalog, Track, TrackLandmarks, Windows},
     extract::Embedded,
     generation::Generation,
     index::{Effort, Filter, Plan, Query, VectorRead},
@@ -229,10 +229,10 @@ impl Recommender {
             });
         };
         let extractor = &generation.manifest.extractor;
-        let windows = self.catalog.windows_of(id, extractor).await?;
+        let windows = self.catalog.windows_of(&[id], extractor).await?;
         let (start_seconds, windows) = windows
-            .iter()
-            .flat_map(|windows| windows.iter())
+            .values()
+            .flat_map(Windows::iter)
             .map(|(at, vector)| (at, vector.to_vec()))
             .unzip();
         let own = self.catalog.landmarks_of(id, extractor).await?;
@@ -293,6 +293,12 @@ impl Recommender {
             .into_iter()
             .map(|track| (track.id, track))
             .collect();
+        let unplaced: Vec<TrackId> = candidates
+            .iter()
+            .filter(|candidate| candidate.passage.is_none())
+            .map(|candidate| candidate.id)
+            .collect();
+        let windows = self.catalog.windows_of(&unplaced, extractor).await?;
         let mut results = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             // A track deleted since the generation was built is no answer any more.
@@ -301,10 +307,9 @@ impl Recommender {
             };
             let passage = match candidate.passage {
                 Some(passage) => Some(passage),
-                None => {
-                    let windows = self.catalog.windows_of(candidate.id, extractor).await?;
-                    windows.and_then(|windows| passage::best(query, &windows))
-                }
+                None => windows
+                    .get(&candidate.id)
+                    .and_then(|windows| passage::best(query, windows)),
             };
             results.push(Recommendation {
                 track,
