@@ -11,17 +11,16 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
     Analysis, Clip, ClipSource, HeardClip, RecommendError, Recommender, Ticket, UploadedClip,
     cache::AnalysisKey,
 };
 use crate::{
-    audio::{
-        Excerpt, SAMPLE_RATE,
-        fingerprint::{self, Landmark},
-    },
+    audio::{Excerpt, SAMPLE_RATE, fingerprint},
     batch::BatchError,
-    extract::{ExtractError, Prepared},
+    extract::{self, ExtractError},
     generation::Generation,
 };
 
@@ -55,11 +54,20 @@ impl Recommender {
         let key = AnalysisKey::new(&sha256, offset_seconds, generation.extractor.id());
         let analyse = async {
             let decoded = self.decode(&generation, source, offset_seconds, start_by);
-            let (clip, landmarks, prepared) = decoded.await?;
-            let embedding = generation
-                .extractor
-                .embed(&self.batcher, prepared, start_by);
-            let embedded = embedding.await.map_err(|error| match error {
+            let Prepared {
+                clip,
+                samples,
+                windows,
+                permit,
+            } = decoded.await?;
+            // A tenth of the work, and the device need not wait for it.
+            let landmarks = tokio::task::spawn_blocking(move || {
+                let _held = permit;
+                fingerprint::query_landmarks(&samples)
+            });
+            let embedding = generation.extractor.embed(&self.batcher, windows, start_by);
+            let (embedded, landmarks) = tokio::join!(embedding, landmarks);
+            let embedded = embedded.map_err(|error| match error {
                 ExtractError::Batch(BatchError::TooLate) => self.admission.too_late(),
                 other => other.into(),
             })?;
@@ -67,7 +75,7 @@ impl Recommender {
             Ok(Arc::new(Analysis {
                 clip,
                 embedded,
-                landmarks,
+                landmarks: landmarks?.into(),
             }))
         };
         let late = || self.admission.too_late();
@@ -85,7 +93,7 @@ impl Recommender {
         source: ClipSource,
         offset_seconds: f64,
         start_by: Instant,
-    ) -> Result<(Clip, Arc<[Landmark]>, Prepared), RecommendError> {
+    ) -> Result<Prepared, RecommendError> {
         let turn = Arc::clone(&self.decoders).acquire_owned();
         let turn = tokio::time::timeout_at(start_by.into(), turn).await;
         // The semaphore is never closed; time is all that can be up.
@@ -100,25 +108,36 @@ impl Recommender {
             max_seconds: self.settings.max_query_seconds,
         };
         tokio::task::spawn_blocking(move || {
-            // Held to the decode's end, also when the caller has gone: a thread is a thread.
-            let _held = permit;
+            // The permit is held in here, also when the caller has gone: a thread is a thread.
             let decoded = match source {
                 ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
                 ClipSource::File(path) => decoder.decode_file(&path, excerpt),
             }
             .map_err(ExtractError::Audio)?;
-            let prepared = generation.extractor.prepare(&decoded.clip)?;
             let clip = Clip {
                 source: decoded.source,
                 offset_seconds,
                 seconds: decoded.clip.len() as f64 / f64::from(SAMPLE_RATE),
                 truncated: decoded.truncated,
             };
-            let landmarks = fingerprint::query_landmarks(&decoded.clip);
-            Ok((clip, landmarks.into(), prepared))
+            Ok(Prepared {
+                clip,
+                windows: generation.extractor.prepare(&decoded.clip)?,
+                samples: decoded.clip,
+                permit,
+            })
         })
         .await?
     }
+}
+
+/// A decoded clip, for device and fingerprint.
+struct Prepared {
+    clip: Clip,
+    /// Mono samples at [`SAMPLE_RATE`].
+    samples: Vec<f32>,
+    windows: extract::Prepared,
+    permit: OwnedSemaphorePermit,
 }
 
 /// Tells a blocking thread when the future that waits for it is dropped.
