@@ -2,8 +2,9 @@
 //!
 //! The wait is estimated as the clips that are ahead times the time between two analyses that were
 //! finished while others waited. That time is measured, so it holds decoders and device, what they
-//! take from each other, and whatever else the machine does. Nothing is ahead of a clip on an idle
-//! server, so a server that is slow at everything still answers.
+//! take from each other, and whatever else the machine does. A clip's own analysis counts with the
+//! wait, so that an answer comes within the limit too; but an idle server takes any clip, or one that
+//! is slow at everything would never answer.
 
 use std::{
     sync::{
@@ -62,9 +63,24 @@ struct State {
 }
 
 impl State {
+    /// How long this many clips take.
+    fn time_of(&self, clips: usize) -> Duration {
+        Duration::try_from_secs_f64(clips as f64 * self.seconds_a_clip).unwrap_or(Duration::MAX)
+    }
+
+    /// Until what is inside is analysed.
     fn expected_wait(&self) -> Duration {
-        Duration::try_from_secs_f64(self.inside as f64 * self.seconds_a_clip)
-            .unwrap_or(Duration::MAX)
+        self.time_of(self.inside)
+    }
+
+    /// Until one more clip would be let in; zero when it is now.
+    fn until_open(&self, settings: AdmissionSettings) -> Duration {
+        let until_idle = self.expected_wait();
+        let until_short = self
+            .time_of(self.inside + 1)
+            .saturating_sub(settings.max_wait);
+        let excess = (self.inside + 1).saturating_sub(settings.max_clips);
+        until_idle.min(until_short).max(self.time_of(excess))
     }
 
     fn measure(&mut self, now: Instant) {
@@ -93,7 +109,7 @@ impl Admission {
     pub(super) fn admit(self: &Arc<Self>) -> Result<Ticket, RecommendError> {
         let mut state = self.state();
         let full = state.inside >= self.settings.max_clips;
-        if full || state.expected_wait() > self.settings.max_wait {
+        if full || !state.until_open(self.settings).is_zero() {
             drop(state);
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(self.overloaded());
@@ -111,14 +127,10 @@ impl Admission {
         self.overloaded()
     }
 
-    /// The next clip is let in when the wait has shrunk to the limit and there is room.
     fn overloaded(&self) -> RecommendError {
-        let state = self.state();
-        let room = (state.inside + 1).saturating_sub(self.settings.max_clips);
-        let until_room = Duration::try_from_secs_f64(room as f64 * state.seconds_a_clip);
-        let until_short = state.expected_wait().saturating_sub(self.settings.max_wait);
-        let retry_after = until_room.unwrap_or(Duration::MAX).max(until_short);
-        RecommendError::Overloaded { retry_after }
+        RecommendError::Overloaded {
+            retry_after: self.state().until_open(self.settings),
+        }
     }
 
     pub(super) fn stats(&self) -> AdmissionStats {
@@ -199,8 +211,8 @@ mod tests {
     fn who_would_wait_too_long_is_told_how_long() {
         let door = admission(Duration::from_secs(5), 100);
         door.state().seconds_a_clip = 2.0;
-        let inside: Vec<Ticket> = (0..3).map(|_| door.admit().unwrap()).collect();
-        assert_eq!(door.stats().expected_wait, Duration::from_secs(6));
+        let inside: Vec<Ticket> = (0..2).map(|_| door.admit().unwrap()).collect();
+        assert_eq!(door.stats().expected_wait, Duration::from_secs(4));
         assert_eq!(retry_after(door.admit()), Duration::from_secs(1));
         assert_eq!(door.stats().refused, 1);
         drop(inside);
@@ -216,7 +228,7 @@ mod tests {
         let door = admission(Duration::from_secs(5), 100);
         door.state().seconds_a_clip = 60.0;
         let first = door.admit().unwrap();
-        assert_eq!(retry_after(door.admit()), Duration::from_secs(55));
+        assert_eq!(retry_after(door.admit()), Duration::from_secs(60));
         drop(first);
         assert!(door.admit().is_ok());
     }
