@@ -369,6 +369,8 @@ fn request(figures: &Figures) {
 async fn start(data: &Path) -> (std::net::SocketAddr, Arc<Notify>) {
     let mut settings = songkin::config::Settings::default();
     settings.data.dir = data.to_path_buf();
+    // The same clip comes again and again, and is to be analysed each time.
+    settings.cache.max_mib = 0;
     let parts = Parts::open(settings, || ()).await.unwrap();
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
     songkin::program::prepare_demo(&parts, &demo).await.unwrap();

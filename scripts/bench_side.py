@@ -15,6 +15,13 @@ def built(name):
     return reference_env.ROOT / done.stderr.rsplit("(", 1)[1].split(")")[0]
 
 
+def built_program(name):
+    """Path of one of Songkin's programs, built first."""
+    subprocess.run(["cargo", "build", "--locked", "--release", "--bin", name], cwd=reference_env.ROOT, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", reference_env.ROOT / "target")
+    return pathlib.Path(target) / "release" / name
+
+
 def peak_mebibytes():
     """Largest resident memory of this process so far."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")

@@ -34,24 +34,22 @@ pub(super) async fn create(
     let (upload, mut params) = upload::receive(&app, request).await?;
     let offset_seconds = params.offset_seconds();
     params.finish()?;
-    let heard = app
-        .recommender
-        .hear(upload.source(), offset_seconds)
-        .await?;
-    let windows = heard
-        .embedded
+    let (clip, _kept) = upload.into_clip();
+    let heard = app.recommender.hear(clip, offset_seconds).await?;
+    let embedded = &heard.analysis.embedded;
+    let windows = embedded
         .start_seconds
         .iter()
-        .zip(heard.embedded.windows)
+        .zip(&embedded.windows)
         .map(|(start, embedding)| Window {
             start_seconds: view::milliseconds(f64::from(*start) + offset_seconds),
-            embedding,
+            embedding: embedding.clone(),
         });
     Ok(Json(Answer {
         generation: heard.generation.manifest.id.clone(),
-        dimension: heard.embedded.embedding.len(),
-        query: view::QueryClip::from(&heard.clip),
+        dimension: embedded.embedding.len(),
+        query: view::QueryClip::from(&heard.analysis.clip),
         windows: windows.collect(),
-        embedding: heard.embedded.embedding,
+        embedding: embedded.embedding.clone(),
     }))
 }

@@ -49,6 +49,13 @@ pub struct Metrics {
     waiting: Gauge,
     abandoned: Gauge,
     refused: Gauge,
+    clips: Gauge,
+    expected_wait: Gauge<f64, std::sync::atomic::AtomicU64>,
+    turned_away: Gauge,
+    late: Gauge,
+    cache_hits: Gauge,
+    cache_misses: Gauge,
+    cache_bytes: Gauge,
     tracks: Gauge,
     generation: Family<GenerationLabels, Gauge>,
 }
@@ -65,6 +72,13 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             abandoned: Gauge::default(),
             refused: Gauge::default(),
+            clips: Gauge::default(),
+            expected_wait: Gauge::default(),
+            turned_away: Gauge::default(),
+            late: Gauge::default(),
+            cache_hits: Gauge::default(),
+            cache_misses: Gauge::default(),
+            cache_bytes: Gauge::default(),
             tracks: Gauge::default(),
             generation: Family::default(),
         };
@@ -108,6 +122,41 @@ impl Default for Metrics {
             "device_refused",
             "Requests refused because the queue was full",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "clips_inside",
+            "Clips that are uploaded, wait or are analysed",
+            metrics.clips.clone(),
+        );
+        registry.register(
+            "clips_expected_wait_seconds",
+            "How long the next clip would wait",
+            metrics.expected_wait.clone(),
+        );
+        registry.register(
+            "clips_refused",
+            "Clips refused before their upload since the start",
+            metrics.turned_away.clone(),
+        );
+        registry.register(
+            "clips_late",
+            "Clips that were let in and then waited too long, since the start",
+            metrics.late.clone(),
+        );
+        registry.register(
+            "cache_hits",
+            "Clips whose analysis was kept, since the start",
+            metrics.cache_hits.clone(),
+        );
+        registry.register(
+            "cache_misses",
+            "Clips that were analysed, since the start",
+            metrics.cache_misses.clone(),
+        );
+        registry.register(
+            "cache_bytes",
+            "Memory that kept analyses take",
+            metrics.cache_bytes.clone(),
         );
         registry.register(
             "index_tracks",
@@ -169,6 +218,17 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Proble
     metrics
         .busy_seconds
         .set(Duration::from_micros(stats.busy_micros).as_secs_f64());
+    let admission = app.recommender.admission_stats();
+    set(&metrics.clips, admission.inside as u64);
+    metrics
+        .expected_wait
+        .set(admission.expected_wait.as_secs_f64());
+    set(&metrics.turned_away, admission.refused);
+    set(&metrics.late, admission.late);
+    let cache = app.recommender.cache_stats();
+    set(&metrics.cache_hits, cache.hits);
+    set(&metrics.cache_misses, cache.misses);
+    set(&metrics.cache_bytes, cache.bytes);
     metrics.generation.clear();
     if let Ok(generation) = app.recommender.generation() {
         let tracks = generation

@@ -131,7 +131,7 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(
                 header::RETRY_AFTER,
-                HeaderValue::from(wait.as_secs().max(1)),
+                HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64),
             );
         }
         if status == StatusCode::UNAUTHORIZED {

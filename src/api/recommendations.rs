@@ -27,9 +27,10 @@ pub(super) async fn create(
     let wish = params.wish(&app.settings.search);
     let offset_seconds = params.offset_seconds();
     params.finish()?;
+    let (clip, _kept) = upload.into_clip();
     let (clip, recommendations) = app
         .recommender
-        .recommend(upload.source(), offset_seconds, &wish)
+        .recommend(clip, offset_seconds, &wish)
         .await?;
     Ok(Json(Answer {
         query: view::QueryClip::from(&clip),

@@ -12,11 +12,12 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use super::{App, Kind, Problem, params::Params};
-use crate::recommend::ClipSource;
+use crate::recommend::{ClipSource, Ticket, UploadedClip};
 
 /// Uploads up to this size stay in memory: most clips, and no file is made for them.
 const IN_MEMORY: usize = 1 << 20;
@@ -73,8 +74,9 @@ impl Spool {
     async fn store<E: Into<Problem>>(
         &self,
         chunks: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<Upload, Problem> {
+    ) -> Result<Stored, Problem> {
         let mut chunks = std::pin::pin!(chunks);
+        let mut hash = Sha256::new();
         let mut head = Vec::new();
         let mut file: Option<(NamedTempFile, tokio::fs::File)> = None;
         let mut size = 0;
@@ -84,6 +86,7 @@ impl Spool {
             if size > self.max_bytes {
                 return Err(self.too_large());
             }
+            hash.update(&chunk);
             match &mut file {
                 Some((_, writer)) => writer
                     .write_all(&chunk)
@@ -104,16 +107,20 @@ impl Spool {
                 }
             }
         }
-        match file {
+        let place = match file {
             Some((named, mut writer)) => {
                 writer
                     .flush()
                     .await
                     .map_err(|error| Problem::internal(&error))?;
-                Ok(Upload::Spooled(named))
+                Place::Spooled(named)
             }
-            None => Ok(Upload::Memory(head.into())),
-        }
+            None => Place::Memory(head.into()),
+        };
+        Ok(Stored {
+            place,
+            sha256: hash.finalize().into(),
+        })
     }
 
     fn create(&self) -> io::Result<(NamedTempFile, tokio::fs::File)> {
@@ -123,30 +130,48 @@ impl Spool {
     }
 }
 
-/// A clip that has arrived whole. A spooled one is removed when this is dropped.
-pub(super) enum Upload {
+/// The bytes of a clip.
+struct Stored {
+    place: Place,
+    sha256: [u8; 32],
+}
+
+/// Where they are. A spooled file is removed when this is dropped.
+enum Place {
     Memory(Bytes),
     Spooled(NamedTempFile),
 }
 
-impl Upload {
-    pub(super) fn source(&self) -> ClipSource {
-        match self {
-            Self::Memory(bytes) => ClipSource::Bytes(bytes.clone()),
-            Self::Spooled(file) => ClipSource::File(file.path().to_path_buf()),
-        }
-    }
+/// A clip that has arrived whole, with its place among the others.
+pub(super) struct Upload {
+    stored: Stored,
+    ticket: Ticket,
+}
 
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Memory(bytes) if bytes.is_empty())
+impl Upload {
+    /// The clip as it is heard, and what has to be kept until it was.
+    pub(super) fn into_clip(self) -> (UploadedClip, impl Send) {
+        let Stored { place, sha256 } = self.stored;
+        let (source, file) = match place {
+            Place::Memory(bytes) => (ClipSource::Bytes(bytes), None),
+            Place::Spooled(file) => (ClipSource::File(file.path().to_path_buf()), Some(file)),
+        };
+        let clip = UploadedClip {
+            source,
+            sha256,
+            ticket: self.ticket,
+        };
+        (clip, file)
     }
 }
 
 /// Reads the clip and all parameters of a request: multipart with a part `file`, the other parts
-/// being parameters, or the clip as the raw body.
+/// being parameters, or the clip as the raw body. Nothing is read where the clip would wait too long.
 pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Params), Problem> {
     let mut params = Params::of_query(request.uri().query());
-    let upload = match media_type(request.headers())? {
+    let media = media_type(request.headers())?;
+    let ticket = app.recommender.admit()?;
+    let stored = match media {
         Media::Form => receive_form(app, request, &mut params).await?,
         Media::Audio => {
             app.spool.admit(request.headers(), 0)?;
@@ -154,20 +179,20 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
             app.spool.store(body.into_data_stream()).await?
         }
     };
-    if upload.is_empty() {
+    if matches!(&stored.place, Place::Memory(bytes) if bytes.is_empty()) {
         return Err(Problem::with(
             Kind::NoAudio,
             "the clip is empty; send the bytes of an audio file",
         ));
     }
-    Ok((upload, params))
+    Ok((Upload { stored, ticket }, params))
 }
 
 async fn receive_form(
     app: &App,
     mut request: Request,
     params: &mut Params,
-) -> Result<Upload, Problem> {
+) -> Result<Stored, Problem> {
     app.spool.admit(request.headers(), MAX_FORM_OVERHEAD)?;
     // In place of axum's own limit of 2 MB. The spool bounds the file; this bounds the rest.
     let whole = app.spool.max_bytes.saturating_add(MAX_FORM_OVERHEAD);

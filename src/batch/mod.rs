@@ -4,11 +4,16 @@
 //! overload is an answer and not a growing wait; a caller that has gone away costs nothing, since
 //! its windows are dropped before they are computed.
 
+mod device;
+mod error;
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -18,7 +23,12 @@ use std::{
 use candle_core::Device;
 use tokio::sync::oneshot;
 
-use crate::model::{DeviceChoice, EncodeWindows, ModelError, select_device};
+pub use error::BatchError;
+pub use queue::BatchStats;
+
+use crate::model::{DeviceChoice, EncodeWindows, select_device};
+use device::run;
+use queue::{Embeddings, Queue, Request, Shared};
 
 /// How much waits and how much is computed at once.
 #[derive(Clone, Copy, Debug)]
@@ -38,92 +48,11 @@ impl Default for BatchSettings {
     }
 }
 
-/// Why windows were not embedded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BatchError {
-    /// The queue is full.
-    #[error("{waiting} windows wait for the device already")]
-    Overloaded {
-        /// Windows that wait.
-        waiting: usize,
-        /// When a new try is worth it, from the speed of the last batches.
-        retry_after: Duration,
-    },
-    /// More windows at once than the queue can ever hold.
-    #[error("{windows} windows at once are more than the queue of {max_queue} holds")]
-    TooMany {
-        /// Windows handed over.
-        windows: usize,
-        /// The queue's bound.
-        max_queue: usize,
-    },
-    /// The device thread has stopped.
-    #[error("the device thread has stopped")]
-    Stopped,
-    /// The encoder failed on this batch.
-    #[error("the encoder failed")]
-    Encoder(#[source] Arc<ModelError>),
-    /// The device cannot be opened.
-    #[error("the device cannot be opened")]
-    Device(#[source] ModelError),
-    /// The system refuses a thread.
-    #[error("cannot start the device thread")]
-    Thread(#[source] std::io::Error),
-}
-
-type Embeddings = Vec<Vec<f32>>;
-type Call = Box<dyn FnOnce(&Device) + Send>;
-type Reply = oneshot::Sender<Result<Embeddings, BatchError>>;
-
-struct Request {
-    encoder: Arc<dyn EncodeWindows>,
-    windows: Vec<Vec<f32>>,
-    reply: Reply,
-}
-
-#[derive(Default)]
-struct Queue {
-    calls: VecDeque<Call>,
-    requests: VecDeque<Request>,
-    windows: usize,
-    closed: bool,
-}
-
-/// Counters since the start, for `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchStats {
-    /// Forward passes.
-    pub batches: u64,
-    /// Windows computed.
-    pub windows: u64,
-    /// Requests dropped before they were computed because their caller had gone.
-    pub abandoned: u64,
-    /// Requests refused because the queue was full.
-    pub refused: u64,
-    /// Time in forward passes, microseconds.
-    pub busy_micros: u64,
-    /// Windows that wait now.
-    pub waiting: usize,
-}
-
-struct Shared {
-    settings: BatchSettings,
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-    alive: AtomicBool,
-    batches: AtomicU64,
-    windows: AtomicU64,
-    abandoned: AtomicU64,
-    refused: AtomicU64,
-    busy_micros: AtomicU64,
-}
-
-impl Shared {
-    /// No code panics while it holds the lock; even if it did, the queue would be whole.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A request as its caller sees it.
+struct Queued {
+    answer: oneshot::Receiver<Result<Embeddings, BatchError>>,
+    /// Whether the device thread has taken it up.
+    begun: Arc<AtomicBool>,
 }
 
 /// The door to the device thread. Dropping the last one stops the thread after what has queued.
@@ -221,19 +150,25 @@ impl Batcher {
         receiver.recv().map_err(|_| BatchError::Stopped)
     }
 
-    /// Embeds windows with an encoder, in the order given.
+    /// Embeds windows with an encoder, in the order given, if the device gets to them by
+    /// `start_by`; else they are dropped. What has begun is waited for.
     ///
     /// # Errors
     ///
-    /// [`BatchError`]; `Overloaded` at once when the queue is full.
+    /// [`BatchError`]; `Overloaded` at once when the queue is full, `TooLate` at `start_by`.
     pub async fn embed(
         &self,
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
+        start_by: Instant,
     ) -> Result<Embeddings, BatchError> {
-        self.enqueue(encoder, windows)?
-            .await
-            .unwrap_or(Err(BatchError::Stopped))
+        let Queued { mut answer, begun } = self.enqueue(encoder, windows)?;
+        let answered = match tokio::time::timeout_at(start_by.into(), &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) if begun.load(Ordering::SeqCst) => answer.await,
+            Err(_) => return Err(BatchError::TooLate),
+        };
+        answered.unwrap_or(Err(BatchError::Stopped))
     }
 
     /// [`Batcher::embed`] for a thread that is not part of an async runtime.
@@ -247,6 +182,7 @@ impl Batcher {
         windows: Vec<Vec<f32>>,
     ) -> Result<Embeddings, BatchError> {
         self.enqueue(encoder, windows)?
+            .answer
             .blocking_recv()
             .unwrap_or(Err(BatchError::Stopped))
     }
@@ -255,8 +191,9 @@ impl Batcher {
         &self,
         encoder: &Arc<dyn EncodeWindows>,
         windows: Vec<Vec<f32>>,
-    ) -> Result<oneshot::Receiver<Result<Embeddings, BatchError>>, BatchError> {
-        let (reply, receiver) = oneshot::channel();
+    ) -> Result<Queued, BatchError> {
+        let (reply, answer) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
         let max_queue = self.shared.settings.max_queue;
         if windows.len() > max_queue {
             return Err(BatchError::TooMany {
@@ -281,11 +218,12 @@ impl Batcher {
         queue.requests.push_back(Request {
             encoder: Arc::clone(encoder),
             windows,
+            begun: Arc::clone(&begun),
             reply,
         });
         drop(queue);
         self.shared.arrived.notify_one();
-        Ok(receiver)
+        Ok(Queued { answer, begun })
     }
 
     fn expected_wait(&self, waiting: usize) -> Duration {
@@ -334,282 +272,5 @@ impl Drop for Batcher {
         {
             tracing::error!("the device thread could not be joined");
         }
-    }
-}
-
-enum Work {
-    Call(Call),
-    Batch(Vec<Request>),
-}
-
-fn run(shared: &Shared, device: &Device) {
-    while let Some(work) = next_work(shared) {
-        match work {
-            Work::Call(call) => call(device),
-            Work::Batch(batch) => compute(shared, batch),
-        }
-    }
-}
-
-/// Waits for work: a call, or else what has queued, requests of one encoder up to the batch bound.
-/// `None` once the door is closed and the queue is empty.
-fn next_work(shared: &Shared) -> Option<Work> {
-    let mut queue = shared.queue();
-    loop {
-        if let Some(call) = queue.calls.pop_front() {
-            return Some(Work::Call(call));
-        }
-        let mut batch: Vec<Request> = Vec::new();
-        let mut windows = 0;
-        while let Some(request) = queue.requests.front() {
-            if request.reply.is_closed() {
-                shared.abandoned.fetch_add(1, Ordering::Relaxed);
-            } else {
-                let fits = windows + request.windows.len() <= shared.settings.max_batch;
-                let same = batch
-                    .first()
-                    .is_none_or(|first| Arc::ptr_eq(&first.encoder, &request.encoder));
-                if !(batch.is_empty() || fits && same) {
-                    break;
-                }
-                windows += request.windows.len();
-            }
-            let Some(request) = queue.requests.pop_front() else {
-                break;
-            };
-            queue.windows -= request.windows.len();
-            if !request.reply.is_closed() {
-                batch.push(request);
-            }
-        }
-        if !batch.is_empty() {
-            return Some(Work::Batch(batch));
-        }
-        if queue.closed {
-            return None;
-        }
-        queue = shared
-            .arrived
-            .wait(queue)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-fn compute(shared: &Shared, batch: Vec<Request>) {
-    let windows: Vec<&[f32]> = batch
-        .iter()
-        .flat_map(|request| request.windows.iter().map(Vec::as_slice))
-        .collect();
-    let started = Instant::now();
-    // One long request may hold more windows than a pass takes.
-    let result: Result<Embeddings, ModelError> = batch.first().map_or(Ok(Vec::new()), |first| {
-        let mut embeddings = Vec::with_capacity(windows.len());
-        for pass in windows.chunks(shared.settings.max_batch.max(1)) {
-            embeddings.extend(first.encoder.encode(pass)?);
-            shared.batches.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(embeddings)
-    });
-    let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    shared.busy_micros.fetch_add(busy, Ordering::Relaxed);
-    shared
-        .windows
-        .fetch_add(windows.len() as u64, Ordering::Relaxed);
-    // A failed send is a caller that left in the meantime.
-    match result {
-        Ok(embeddings) => {
-            let mut embeddings = embeddings.into_iter();
-            for request in batch {
-                let own = embeddings.by_ref().take(request.windows.len()).collect();
-                let _ = request.reply.send(Ok(own));
-            }
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for request in batch {
-                let _ = request
-                    .reply
-                    .send(Err(BatchError::Encoder(Arc::clone(&error))));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    /// Embeds a window as its first value; waits for a permit before each pass, so that a test
-    /// decides what queues meanwhile, and notes each pass's size.
-    struct Gated {
-        permits: Mutex<mpsc::Receiver<()>>,
-        passes: Mutex<Vec<usize>>,
-        entered: AtomicU64,
-    }
-
-    impl EncodeWindows for Gated {
-        fn window_len(&self) -> usize {
-            1
-        }
-        fn dim(&self) -> usize {
-            1
-        }
-        fn encode(&self, windows: &[&[f32]]) -> Result<Embeddings, ModelError> {
-            self.entered.fetch_add(1, Ordering::SeqCst);
-            self.permits.lock().unwrap().recv().unwrap();
-            self.passes.lock().unwrap().push(windows.len());
-            assert!(
-                windows.iter().all(|window| window[0] >= 0.0),
-                "a negative window is a broken device"
-            );
-            Ok(windows.iter().map(|window| window.to_vec()).collect())
-        }
-    }
-
-    fn gated() -> (Arc<Gated>, Arc<dyn EncodeWindows>, mpsc::Sender<()>) {
-        let (permit, permits) = mpsc::channel();
-        let gated = Arc::new(Gated {
-            permits: Mutex::new(permits),
-            passes: Mutex::default(),
-            entered: AtomicU64::new(0),
-        });
-        (Arc::clone(&gated), gated, permit)
-    }
-
-    fn windows(values: &[f32]) -> Vec<Vec<f32>> {
-        values.iter().map(|&value| vec![value]).collect()
-    }
-
-    async fn until(mut done: impl FnMut() -> bool) {
-        for _ in 0..2000 {
-            if done() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        panic!("waited two seconds in vain");
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_queues_while_the_device_is_busy_becomes_one_batch() {
-        let (gated, encoder, permit) = gated();
-        let batcher = Arc::new(
-            Batcher::start(
-                BatchSettings {
-                    max_batch: 4,
-                    max_queue: 16,
-                },
-                DeviceChoice::Cpu,
-                || {},
-            )
-            .unwrap(),
-        );
-        let call = |values: &'static [f32]| {
-            let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
-            tokio::spawn(async move { batcher.embed(&encoder, windows(values)).await })
-        };
-        let first = call(&[1.0]);
-        until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
-        let second = call(&[2.0, 3.0]);
-        until(|| batcher.stats().waiting == 2).await;
-        let third = call(&[4.0]);
-        until(|| batcher.stats().waiting == 3).await;
-        permit.send(()).unwrap();
-        permit.send(()).unwrap();
-        assert_eq!(first.await.unwrap().unwrap(), windows(&[1.0]));
-        assert_eq!(second.await.unwrap().unwrap(), windows(&[2.0, 3.0]));
-        assert_eq!(third.await.unwrap().unwrap(), windows(&[4.0]));
-        assert_eq!(*gated.passes.lock().unwrap(), [1, 3]);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_caller_that_left_is_not_computed() {
-        let (gated, encoder, permit) = gated();
-        let batcher =
-            Arc::new(Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {}).unwrap());
-        let call = |value: f32| {
-            let (batcher, encoder) = (Arc::clone(&batcher), Arc::clone(&encoder));
-            tokio::spawn(async move { batcher.embed(&encoder, windows(&[value])).await })
-        };
-        let first = call(1.0);
-        until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
-        let gone = call(2.0);
-        until(|| batcher.stats().waiting >= 1).await;
-        gone.abort();
-        assert!(gone.await.unwrap_err().is_cancelled());
-        let third = call(3.0);
-        until(|| batcher.stats().waiting >= 2).await;
-        permit.send(()).unwrap();
-        permit.send(()).unwrap();
-        assert_eq!(first.await.unwrap().unwrap(), windows(&[1.0]));
-        assert_eq!(third.await.unwrap().unwrap(), windows(&[3.0]));
-        assert_eq!(gated.passes.lock().unwrap().iter().sum::<usize>(), 2);
-        assert_eq!(batcher.stats().abandoned, 1);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_full_queue_answers_at_once() {
-        let (gated, encoder, permit) = gated();
-        let batcher = Arc::new(
-            Batcher::start(
-                BatchSettings {
-                    max_batch: 1,
-                    max_queue: 2,
-                },
-                DeviceChoice::Cpu,
-                || {},
-            )
-            .unwrap(),
-        );
-        let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
-        let first = tokio::spawn(async move { background.embed(&busy, windows(&[1.0])).await });
-        until(|| gated.entered.load(Ordering::SeqCst) == 1).await;
-        let (background, busy) = (Arc::clone(&batcher), Arc::clone(&encoder));
-        let second =
-            tokio::spawn(async move { background.embed(&busy, windows(&[2.0, 3.0])).await });
-        until(|| batcher.stats().waiting == 2).await;
-        let refused = batcher.embed(&encoder, windows(&[4.0])).await.unwrap_err();
-        assert!(
-            matches!(refused, BatchError::Overloaded { waiting: 2, .. }),
-            "{refused:?}"
-        );
-        let never = batcher
-            .embed(&encoder, windows(&[1.0, 2.0, 3.0]))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(
-                never,
-                BatchError::TooMany {
-                    windows: 3,
-                    max_queue: 2
-                }
-            ),
-            "{never:?}"
-        );
-        for _ in 0..3 {
-            permit.send(()).unwrap();
-        }
-        assert!(first.await.unwrap().is_ok());
-        assert_eq!(second.await.unwrap().unwrap(), windows(&[2.0, 3.0]));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_panic_on_the_device_thread_is_told_and_ends_it() {
-        let (_gated, encoder, permit) = gated();
-        let (died, death) = oneshot::channel();
-        let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, move || {
-            died.send(()).unwrap();
-        })
-        .unwrap();
-        permit.send(()).unwrap();
-        let failed = batcher.embed(&encoder, windows(&[-1.0])).await.unwrap_err();
-        assert!(matches!(failed, BatchError::Stopped));
-        death.await.unwrap();
-        assert!(!batcher.is_alive());
-        let after = batcher.embed(&encoder, windows(&[1.0])).await.unwrap_err();
-        assert!(matches!(after, BatchError::Stopped));
     }
 }

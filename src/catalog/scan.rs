@@ -8,6 +8,7 @@ use sqlx::FromRow;
 use super::{
     AnalysedTrack, Catalog, CatalogError, ExtractorId, Split, TrackLandmarks, Windows,
     analysis::{f32_values, pair_values},
+    tracks::json_array,
 };
 use crate::track::TrackId;
 
@@ -76,41 +77,43 @@ impl Catalog {
         rows.into_iter().map(|row| row.into_track(&tree)).collect()
     }
 
-    /// The embeddings of a track's windows; none where the extractor has not analysed the
-    /// content of its file.
+    /// The embeddings of tracks' windows, in one query; a track is missing where the extractor has
+    /// not analysed the content of its file.
     ///
     /// # Errors
     /// [`CatalogError::Database`], [`CatalogError::Damaged`].
     pub async fn windows_of(
         &self,
-        track: TrackId,
+        tracks: &[TrackId],
         extractor: &ExtractorId,
-    ) -> Result<Option<Windows>, CatalogError> {
-        let row: Option<(Vec<u8>, Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT a.window_starts, a.windows, e.dim FROM analyses a
-             JOIN extractors e ON e.id = a.extractor_id
+    ) -> Result<HashMap<TrackId, Windows>, CatalogError> {
+        let rows: Vec<(u32, Vec<u8>, Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT a.track_id, a.window_starts, a.windows, e.dim FROM extractors e
+             JOIN analyses a ON a.extractor_id = e.id
              JOIN files f ON f.track_id = a.track_id AND f.sha256 = a.sha256
-             WHERE e.name = ? AND a.track_id = ?",
+             WHERE e.name = ? AND a.track_id IN (SELECT value FROM json_each(?))",
         )
         .bind(extractor.as_str())
-        .bind(track.0)
-        .fetch_optional(self.reader())
+        .bind(json_array(tracks))
+        .fetch_all(self.reader())
         .await?;
-        let Some((starts, vectors, dim)) = row else {
-            return Ok(None);
+        let windows = |(track, starts, vectors, dim): (u32, Vec<u8>, Vec<u8>, i64)| {
+            let track = TrackId(track);
+            let damaged = |column| CatalogError::Damaged { track, column };
+            let start_seconds = f32_values(&starts).ok_or(damaged("window starts"))?;
+            let vectors = f32_values(&vectors)
+                .filter(|v| {
+                    i64::try_from(v.len()).ok()
+                        == i64::try_from(start_seconds.len()).ok().map(|n| n * dim)
+                })
+                .ok_or(damaged("window vectors"))?;
+            let windows = Windows {
+                start_seconds,
+                vectors,
+            };
+            Ok((track, windows))
         };
-        let damaged = |column| CatalogError::Damaged { track, column };
-        let start_seconds = f32_values(&starts).ok_or(damaged("window starts"))?;
-        let vectors = f32_values(&vectors)
-            .filter(|v| {
-                i64::try_from(v.len()).ok()
-                    == i64::try_from(start_seconds.len()).ok().map(|n| n * dim)
-            })
-            .ok_or(damaged("window vectors"))?;
-        Ok(Some(Windows {
-            start_seconds,
-            vectors,
-        }))
+        rows.into_iter().map(windows).collect()
     }
 
     /// A track's fingerprint; none where the extractor has not analysed the content of its file.

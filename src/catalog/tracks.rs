@@ -114,7 +114,6 @@ pub(super) async fn described(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    // One bound JSON array stands for any number of ids.
     let ids = json_array(ids);
     // Both queries in one snapshot: a write in between must not pair old tracks with new genres.
     let mut tx = reader.begin().await?;
@@ -191,7 +190,8 @@ impl From<TrackRow> for Track {
     }
 }
 
-fn json_array(ids: &[TrackId]) -> String {
+/// One bound value that stands for any number of ids.
+pub(super) fn json_array(ids: &[TrackId]) -> String {
     let numbers: Vec<_> = ids.iter().map(TrackId::to_string).collect();
     format!("[{}]", numbers.join(","))
 }

@@ -30,6 +30,7 @@ pub struct Settings {
     pub log: Log,
     pub model: Model,
     pub batch: Batch,
+    pub cache: Cache,
     pub audio: Audio,
     pub search: Search,
     pub ingest: Ingest,
@@ -68,6 +69,7 @@ section! {
         max_body_mib: u64 = 64,
         request_seconds: u64 = 30,
         max_decodes: usize = 0,
+        max_wait_seconds: f64 = 5.0,
         max_waiting: usize = 64,
         shutdown_seconds: u64 = 20,
         reload_seconds: u64 = 2,
@@ -137,6 +139,13 @@ section! {
 }
 
 section! {
+    /// Analyses of clips that may come again.
+    Cache {
+        max_mib: u64 = 64,
+    }
+}
+
+section! {
     /// Decoding.
     Audio {
         max_query_seconds: f64 = 30.0,
@@ -197,8 +206,12 @@ pub const HELP: &[(&str, &str)] = &[
         "clips decoded at once; 0 is one a core",
     ),
     (
+        "server.max_wait_seconds",
+        "how long a clip may wait for decoder and device, seconds; one that would wait longer is answered 503 at once",
+    ),
+    (
         "server.max_waiting",
-        "clips that may wait for a decoder; more are answered 503",
+        "clips that may be on their way in or wait, whatever the wait; more are answered 503",
     ),
     (
         "server.shutdown_seconds",
@@ -224,6 +237,10 @@ pub const HELP: &[(&str, &str)] = &[
     (
         "batch.max_queue",
         "windows that may wait for the device; more are answered 503",
+    ),
+    (
+        "cache.max_mib",
+        "memory for the analyses of clips that come again, MiB; 0 keeps none",
     ),
     (
         "audio.max_query_seconds",
@@ -298,6 +315,17 @@ impl Settings {
             self.server.reload_seconds > 0,
             "server.reload_seconds",
             "has to be positive",
+        );
+        let wait = self.server.max_wait_seconds;
+        check(
+            wait > 0.0 && wait <= self.server.request_seconds as f64,
+            "server.max_wait_seconds",
+            "has to be positive and at most server.request_seconds",
+        );
+        check(
+            self.cache.max_mib <= 1 << 20,
+            "cache.max_mib",
+            "has to be in 0..=1048576",
         );
         check(
             self.server.max_waiting > 0,

@@ -130,6 +130,8 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
 async fn connect_readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {
     SqlitePoolOptions::new()
         .max_connections(READERS)
+        // A file does not hang up; the check would be one more turn of the connection's thread.
+        .test_before_acquire(false)
         .connect_with(connect_options(path).read_only(true))
         .await
 }

@@ -2,7 +2,7 @@
 //!
 //! Ingest and requests both go through here, so a track and a query are heard in the same way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank, SAMPLE_RATE},
@@ -117,22 +117,23 @@ impl Extractor {
         })
     }
 
-    /// Embeds what [`Extractor::prepare`] cut.
+    /// Embeds what [`Extractor::prepare`] cut, if the device gets to it by `start_by`.
     ///
     /// # Errors
     ///
-    /// [`ExtractError::Batch`] when the queue is full or the device fails.
+    /// [`ExtractError::Batch`] when the queue is full, the time is up or the device fails.
     pub async fn embed(
         &self,
         batcher: &Batcher,
         prepared: Prepared,
+        start_by: Instant,
     ) -> Result<Embedded, ExtractError> {
         let Prepared {
             windows,
             start_seconds,
             clip_seconds,
         } = prepared;
-        let windows = batcher.embed(&self.encoder, windows).await?;
+        let windows = batcher.embed(&self.encoder, windows, start_by).await?;
         Ok(Embedded {
             embedding: mean_embedding(&windows)?,
             windows,

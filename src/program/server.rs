@@ -164,6 +164,8 @@ fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
         max_query_seconds: settings.audio.max_query_seconds,
         max_decodes: or_cores(settings.server.max_decodes),
         max_waiting: settings.server.max_waiting,
+        max_wait: Duration::from_secs_f64(settings.server.max_wait_seconds),
+        cache_bytes: settings.cache.max_mib << 20,
     };
     let recommender = Recommender::new(
         parts.catalog.clone(),

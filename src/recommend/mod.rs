@@ -1,7 +1,11 @@
 //! The use case: hear a clip, search, rank, describe.
 
+mod admission;
+mod cache;
 mod current;
+mod error;
 mod filter;
+mod hear;
 mod passage;
 mod query;
 mod rank;
@@ -11,78 +15,25 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+pub use admission::{AdmissionStats, Ticket};
+pub use cache::CacheStats;
 pub use current::Current;
+pub use error::RecommendError;
 pub use filter::FilterRequest;
-pub use query::{Clip, ClipSource};
+pub use query::{Analysis, Clip, ClipSource, UploadedClip};
 
 use crate::{
-    audio::{AudioError, Decoder, fingerprint::Landmark},
-    batch::{BatchError, Batcher},
-    catalog::{Catalog, CatalogError, Track, TrackLandmarks},
-    extract::{Embedded, ExtractError},
+    audio::{Decoder, fingerprint::Landmark},
+    batch::Batcher,
+    catalog::{Catalog, Track, TrackLandmarks, Windows},
+    extract::Embedded,
     generation::Generation,
-    index::{Effort, Filter, IndexError, Plan, Query, VectorRead},
+    index::{Effort, Filter, Plan, Query, VectorRead},
     track::{ExtractorId, TrackId},
 };
+use admission::{Admission, AdmissionSettings};
+use cache::AnalysisCache;
 use rank::Candidate;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecommendError {
-    /// No generation is loaded yet.
-    #[error("no generation is loaded, ingest some music first")]
-    NotReady,
-    /// The catalogue has no such track.
-    #[error("there is no track {0}")]
-    UnknownTrack(TrackId),
-    /// The track is in the catalogue, but not in the loaded generation.
-    #[error("track {0} is not part of the loaded generation")]
-    NotIndexed(TrackId),
-    /// A filter names something that the catalogue does not have.
-    #[error("the catalogue has no {kind} {value:?}")]
-    UnknownFilterValue {
-        /// The request's parameter.
-        parameter: &'static str,
-        /// What the parameter names.
-        kind: &'static str,
-        /// What was asked for.
-        value: String,
-    },
-    /// Too many clips wait for a decoder.
-    #[error("too many clips wait to be decoded")]
-    Overloaded {
-        /// When a new try is worth it.
-        retry_after: Duration,
-    },
-    /// The clip cannot be decoded.
-    #[error("the clip cannot be decoded")]
-    Audio(#[source] AudioError),
-    /// The clip cannot be embedded.
-    #[error("the clip cannot be embedded")]
-    Extract(#[source] ExtractError),
-    /// The search failed.
-    #[error("the search failed")]
-    Index(#[from] IndexError),
-    /// The catalogue failed.
-    #[error("the catalogue failed")]
-    Catalog(#[from] CatalogError),
-    /// A worker thread of the runtime has gone.
-    #[error("a background task ended early")]
-    Background(#[from] tokio::task::JoinError),
-}
-
-impl From<ExtractError> for RecommendError {
-    fn from(error: ExtractError) -> Self {
-        match error {
-            ExtractError::Audio(error) => Self::Audio(error),
-            ExtractError::Batch(BatchError::Overloaded { retry_after, .. }) => {
-                Self::Overloaded { retry_after }
-            }
-            other => Self::Extract(other),
-        }
-    }
-}
 
 /// A stored fingerprint as the landmark index takes it.
 fn landmarks(stored: &TrackLandmarks) -> Vec<Landmark> {
@@ -100,8 +51,12 @@ pub struct RecommendSettings {
     pub max_query_seconds: f64,
     /// Clips decoded at once.
     pub max_decodes: usize,
-    /// Clips that may wait for a decoder.
+    /// Clips that may be on their way in or wait.
     pub max_waiting: usize,
+    /// How long a clip may wait for decoder and device.
+    pub max_wait: Duration,
+    /// Analyses kept for clips that come again, bytes; 0 keeps none.
+    pub cache_bytes: u64,
 }
 
 /// What a request asks for, whether it starts from a clip or from a track.
@@ -149,14 +104,12 @@ pub struct Recommendations {
     pub plan: Plan,
 }
 
-/// An embedded clip with the generation that embedded it.
+/// An analysed clip with the generation whose extractor analysed it.
 pub struct HeardClip {
     /// The generation.
     pub generation: Arc<Generation>,
-    /// What was decoded.
-    pub clip: Clip,
-    /// What the encoder made of it.
-    pub embedded: Embedded,
+    /// What was made of the clip.
+    pub analysis: Arc<Analysis>,
 }
 
 /// Answers requests.
@@ -167,8 +120,8 @@ pub struct Recommender {
     current: Arc<Current>,
     settings: RecommendSettings,
     decoders: Arc<Semaphore>,
-    /// Decoders plus those who wait for one.
-    room: Arc<Semaphore>,
+    admission: Arc<Admission>,
+    cache: AnalysisCache,
 }
 
 impl Recommender {
@@ -181,6 +134,10 @@ impl Recommender {
         current: Arc<Current>,
         settings: RecommendSettings,
     ) -> Self {
+        let admission = Admission::new(AdmissionSettings {
+            max_wait: settings.max_wait,
+            max_clips: settings.max_decodes + settings.max_waiting,
+        });
         Self {
             catalog,
             batcher,
@@ -188,7 +145,8 @@ impl Recommender {
             current,
             settings,
             decoders: Arc::new(Semaphore::new(settings.max_decodes)),
-            room: Arc::new(Semaphore::new(settings.max_decodes + settings.max_waiting)),
+            admission,
+            cache: AnalysisCache::new(settings.cache_bytes),
         }
     }
 
@@ -204,6 +162,18 @@ impl Recommender {
         &self.batcher
     }
 
+    /// What the door has seen.
+    #[must_use]
+    pub fn admission_stats(&self) -> AdmissionStats {
+        self.admission.stats()
+    }
+
+    /// What clips that came again were spared.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+
     /// The loaded generation.
     ///
     /// # Errors
@@ -213,26 +183,6 @@ impl Recommender {
         self.current.get().ok_or(RecommendError::NotReady)
     }
 
-    /// Decodes and embeds a clip.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError`]; `Overloaded` at once when too many clips wait.
-    pub async fn hear(
-        &self,
-        source: ClipSource,
-        offset_seconds: f64,
-    ) -> Result<HeardClip, RecommendError> {
-        let generation = self.generation()?;
-        let (clip, prepared) = self.prepare(&generation, source, offset_seconds).await?;
-        let embedded = generation.extractor.embed(&self.batcher, prepared).await?;
-        Ok(HeardClip {
-            generation,
-            clip,
-            embedded,
-        })
-    }
-
     /// The tracks that sound most like a clip.
     ///
     /// # Errors
@@ -240,20 +190,20 @@ impl Recommender {
     /// [`RecommendError`].
     pub async fn recommend(
         &self,
-        source: ClipSource,
+        clip: UploadedClip,
         offset_seconds: f64,
         wish: &Wish,
     ) -> Result<(Clip, Recommendations), RecommendError> {
         let filter = wish.filter.resolve(&self.catalog).await?;
-        let heard = self.hear(source, offset_seconds).await?;
         let HeardClip {
             generation,
-            mut clip,
-            embedded,
-        } = heard;
-        let own = std::mem::take(&mut clip.landmarks);
-        let answer = self.answer(generation, embedded, own, filter, wish).await?;
-        Ok((clip, answer))
+            analysis,
+        } = self.hear(clip, offset_seconds).await?;
+        let own = Arc::clone(&analysis.landmarks);
+        let answer = self
+            .answer(generation, &analysis.embedded, own, filter, wish)
+            .await?;
+        Ok((analysis.clip.clone(), answer))
     }
 
     /// The tracks that sound most like a track of the catalogue, itself left out. Needs neither
@@ -279,10 +229,10 @@ impl Recommender {
             });
         };
         let extractor = &generation.manifest.extractor;
-        let windows = self.catalog.windows_of(id, extractor).await?;
+        let windows = self.catalog.windows_of(&[id], extractor).await?;
         let (start_seconds, windows) = windows
-            .iter()
-            .flat_map(|windows| windows.iter())
+            .values()
+            .flat_map(Windows::iter)
             .map(|(at, vector)| (at, vector.to_vec()))
             .unzip();
         let own = self.catalog.landmarks_of(id, extractor).await?;
@@ -294,14 +244,15 @@ impl Recommender {
             // The passage is as long as a window wherever the track's last one ends.
             clip_seconds: f64::INFINITY,
         };
-        self.answer(generation, query, own, filter, wish).await
+        self.answer(generation, &query, own.into(), filter, wish)
+            .await
     }
 
     async fn answer(
         &self,
         generation: Arc<Generation>,
-        query: Embedded,
-        own: Vec<Landmark>,
+        query: &Embedded,
+        own: Arc<[Landmark]>,
         filter: Filter,
         wish: &Wish,
     ) -> Result<Recommendations, RecommendError> {
@@ -320,7 +271,7 @@ impl Recommender {
         })
         .await??;
         let results = self
-            .describe(&generation.manifest.extractor, &query, candidates)
+            .describe(&generation.manifest.extractor, query, candidates)
             .await?;
         Ok(Recommendations {
             generation,
@@ -342,6 +293,12 @@ impl Recommender {
             .into_iter()
             .map(|track| (track.id, track))
             .collect();
+        let unplaced: Vec<TrackId> = candidates
+            .iter()
+            .filter(|candidate| candidate.passage.is_none())
+            .map(|candidate| candidate.id)
+            .collect();
+        let windows = self.catalog.windows_of(&unplaced, extractor).await?;
         let mut results = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             // A track deleted since the generation was built is no answer any more.
@@ -350,10 +307,9 @@ impl Recommender {
             };
             let passage = match candidate.passage {
                 Some(passage) => Some(passage),
-                None => {
-                    let windows = self.catalog.windows_of(candidate.id, extractor).await?;
-                    windows.and_then(|windows| passage::best(query, &windows))
-                }
+                None => windows
+                    .get(&candidate.id)
+                    .and_then(|windows| passage::best(query, windows)),
             };
             results.push(Recommendation {
                 track,

@@ -1,17 +1,13 @@
-//! Decoding an uploaded clip, within bounds.
+//! A clip as it was sent, and what was made of it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{RecommendError, Recommender};
+use super::Ticket;
 use crate::{
-    audio::{
-        Excerpt, SAMPLE_RATE, SourceInfo,
-        fingerprint::{self, Landmark},
-    },
-    extract::{ExtractError, Prepared},
-    generation::Generation,
+    audio::{SourceInfo, fingerprint::Landmark},
+    extract::Embedded,
 };
 
 /// Where a clip's bytes are.
@@ -21,6 +17,16 @@ pub enum ClipSource {
     Bytes(Bytes),
     /// In a file.
     File(PathBuf),
+}
+
+/// A clip that has arrived whole.
+pub struct UploadedClip {
+    /// Its bytes.
+    pub source: ClipSource,
+    /// Their hash.
+    pub sha256: [u8; 32],
+    /// Its place among the others.
+    pub ticket: Ticket,
 }
 
 /// What was decoded of a clip.
@@ -34,52 +40,31 @@ pub struct Clip {
     pub seconds: f64,
     /// Whether the upload goes on after it.
     pub truncated: bool,
-    /// Landmarks for the same-recording verdict.
-    pub landmarks: Vec<Landmark>,
 }
 
-/// What a caller that found no room is told to wait: about the time that a decode takes.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// All that an answer needs of a clip; neither k nor filters change it.
+#[derive(Clone, Debug)]
+pub struct Analysis {
+    /// What was decoded.
+    pub clip: Clip,
+    /// What the encoder made of it.
+    pub embedded: Embedded,
+    /// For the same-recording verdict.
+    pub landmarks: Arc<[Landmark]>,
+}
 
-impl Recommender {
-    /// Decodes and cuts a clip on a blocking thread, one a decoder permit.
-    pub(super) async fn prepare(
-        &self,
-        generation: &Arc<Generation>,
-        source: ClipSource,
-        offset_seconds: f64,
-    ) -> Result<(Clip, Prepared), RecommendError> {
-        let overloaded = || RecommendError::Overloaded {
-            retry_after: RETRY_AFTER,
-        };
-        let room = Arc::clone(&self.room);
-        let room = room.try_acquire_owned().map_err(|_| overloaded())?;
-        let decoders = Arc::clone(&self.decoders);
-        let permit = decoders.acquire_owned().await.map_err(|_| overloaded())?;
-        let decoder = self.decoder.clone();
-        let generation = Arc::clone(generation);
-        let excerpt = Excerpt {
-            offset_seconds,
-            max_seconds: self.settings.max_query_seconds,
-        };
-        tokio::task::spawn_blocking(move || {
-            // Held to the decode's end, also when the caller has gone: a thread is a thread.
-            let _held = (room, permit);
-            let decoded = match source {
-                ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
-                ClipSource::File(path) => decoder.decode_file(&path, excerpt),
-            }
-            .map_err(ExtractError::Audio)?;
-            let prepared = generation.extractor.prepare(&decoded.clip)?;
-            let clip = Clip {
-                source: decoded.source,
-                offset_seconds,
-                seconds: decoded.clip.len() as f64 / f64::from(SAMPLE_RATE),
-                truncated: decoded.truncated,
-                landmarks: fingerprint::query_landmarks(&decoded.clip),
-            };
-            Ok((clip, prepared))
-        })
-        .await?
+impl Analysis {
+    /// Memory that it takes, bytes; the allocator's own is left out.
+    pub(super) fn bytes(&self) -> usize {
+        let source = &self.clip.source;
+        let embedded = &self.embedded;
+        let vectors =
+            embedded.windows.iter().map(Vec::len).sum::<usize>() + embedded.embedding.len();
+        size_of::<Self>()
+            + source.codec.len()
+            + source.container.len()
+            + embedded.windows.len() * size_of::<Vec<f32>>()
+            + (vectors + embedded.start_seconds.len()) * size_of::<f32>()
+            + size_of_val::<[Landmark]>(&self.landmarks)
     }
 }

@@ -15,6 +15,7 @@ use std::{
     ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -130,6 +131,7 @@ pub struct Decoded {
 pub struct Decoder {
     limits: DecodeLimits,
     isolated: Option<IsolatedCommand>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Decoder {
@@ -137,7 +139,21 @@ impl Decoder {
     /// program itself is started again with [`isolated::SUBCOMMAND`].
     #[must_use]
     pub fn new(limits: DecodeLimits, isolated: Option<IsolatedCommand>) -> Self {
-        Self { limits, isolated }
+        Self {
+            limits,
+            isolated,
+            stop: None,
+        }
+    }
+
+    /// The same decoder, which fails soon after `stop` is set. A child process that reads M4A is
+    /// not stopped so; it ends within its limits.
+    #[must_use]
+    pub fn until(&self, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            stop: Some(stop),
+            ..self.clone()
+        }
     }
 
     /// Decodes an excerpt of a file, reading only as much of it as is needed.
@@ -199,7 +215,7 @@ impl Decoder {
     ) -> Result<Decoded, AudioError> {
         let excerpt = excerpt.validate()?;
         let deadline = Instant::now() + self.limits.deadline;
-        let stream = Box::new(Bounded::new(stream, deadline));
+        let stream = Box::new(Bounded::new(stream, deadline).or_when(self.stop.clone()));
         match sniff::sniff(stream).map_err(|error| self.explain(error))? {
             Sniffed::Audio(Container::Mp4, stream) => {
                 drop(stream);

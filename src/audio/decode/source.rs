@@ -2,12 +2,16 @@
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use symphonia::core::io::MediaSource;
 
-/// Fails every read after the deadline.
+/// Fails every read after the deadline, or once it is told to stop.
 ///
 /// A third-party reader may loop for long inside one call in search of the next packet; it cannot do so
 /// without reading, and this is where it is stopped.
@@ -15,15 +19,28 @@ use symphonia::core::io::MediaSource;
 pub(in crate::audio) struct Bounded<R> {
     inner: R,
     deadline: Instant,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl<R> Bounded<R> {
     pub(in crate::audio) fn new(inner: R, deadline: Instant) -> Self {
-        Self { inner, deadline }
+        Self {
+            inner,
+            deadline,
+            stop: None,
+        }
+    }
+
+    pub(in crate::audio) fn or_when(self, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { stop, ..self }
     }
 
     fn check(&self) -> io::Result<()> {
-        if Instant::now() > self.deadline {
+        let stopped = self
+            .stop
+            .as_ref()
+            .is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if stopped || Instant::now() > self.deadline {
             return Err(io::Error::from(io::ErrorKind::TimedOut));
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{SUNRISE, Server, demo_clip, run};
 
 /// Reads OpenMetrics text: every sample by its name and labels. Panics where it is not well-formed.
-fn parse(text: &str) -> BTreeMap<String, f64> {
+pub(super) fn parse(text: &str) -> BTreeMap<String, f64> {
     let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
     let mut types = BTreeMap::new();
     let mut samples = BTreeMap::new();

@@ -8,6 +8,7 @@ mod documented;
 mod embeddings;
 mod excerpts;
 mod metrics;
+mod overload;
 mod recommendations;
 mod refusals;
 mod shutdown;
@@ -233,11 +234,17 @@ impl Server {
         server
     }
 
-    /// One that decodes one clip at a time, and lets one more wait; an M4A takes a second and fails.
+    /// [`Server::busy_with`] room for one more that waits.
     async fn busy() -> Self {
+        Self::busy_with(|settings| settings.max_waiting = 1).await
+    }
+
+    /// One that decodes one clip at a time, with what `change` makes of its settings; an M4A takes
+    /// a second and fails.
+    async fn busy_with(change: impl FnOnce(&mut songkin::config::Server)) -> Self {
         Self::start(|parts| {
             parts.settings.server.max_decodes = 1;
-            parts.settings.server.max_waiting = 1;
+            change(&mut parts.settings.server);
             parts.decoder = decoder_with("/bin/sh", &["-c", "sleep 1"]);
         })
         .await

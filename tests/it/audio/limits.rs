@@ -1,6 +1,12 @@
 //! Time, memory and length are bounded, whatever a header claims.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use songkin::audio::{AudioError, Corruption, DecodeLimits, Excerpt, Found, LimitExceeded};
 
@@ -218,4 +224,18 @@ fn an_excerpt_that_is_no_stretch_of_time_is_refused() {
     }
     let result = decoder().decode_bytes(vec![0; 8].into(), excerpt(0.0, f64::NAN));
     assert!(matches!(result, Err(AudioError::InvalidExcerpt { .. })));
+}
+
+#[test]
+fn a_decoder_that_is_told_to_stop_stops() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let decoder = decoder().until(Arc::clone(&stop));
+    let bomb = bytes::Bytes::from(silent_flac(24_226));
+    let begin = excerpt(0.0, 1.0);
+    assert!(decoder.decode_bytes(bomb.clone(), begin).is_ok());
+    stop.store(true, Ordering::Relaxed);
+    let stopped = within(Duration::from_secs(2), || {
+        decoder.decode_bytes(bomb.clone(), Excerpt::ALL)
+    });
+    assert!(matches!(stopped, Err(AudioError::Limit(_))), "{stopped:?}");
 }

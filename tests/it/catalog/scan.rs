@@ -92,21 +92,13 @@ async fn windows_come_back_to_the_bit() {
     let id = house.add("one.mp3", "one").await;
     let windows = house
         .catalog
-        .windows_of(id, &extractor())
+        .windows_of(&[id, TrackId(5)], &extractor())
         .await
-        .unwrap()
         .unwrap();
-    assert_eq!(windows, analysis(1.0).windows);
+    assert_eq!(windows, [(id, analysis(1.0).windows)].into());
     let other = ExtractorId::new("sha256:other");
-    assert_eq!(house.catalog.windows_of(id, &other).await.unwrap(), None);
-    assert_eq!(
-        house
-            .catalog
-            .windows_of(TrackId(5), &extractor())
-            .await
-            .unwrap(),
-        None
-    );
+    let none = house.catalog.windows_of(&[id], &other).await.unwrap();
+    assert!(none.is_empty());
 }
 
 #[tokio::test]
@@ -138,7 +130,7 @@ async fn damaged_vectors_are_an_error_and_not_a_track() {
     damaged(
         house
             .catalog
-            .windows_of(id, &extractor())
+            .windows_of(&[id], &extractor())
             .await
             .unwrap_err(),
         "window vectors",

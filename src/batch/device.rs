@@ -1,0 +1,66 @@
+//! The device thread: takes what has queued and computes it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use candle_core::Device;
+
+use super::{
+    BatchError,
+    queue::{Embeddings, Request, Shared, Work, next_work},
+};
+use crate::model::ModelError;
+
+pub(super) fn run(shared: &Shared, device: &Device) {
+    while let Some(work) = next_work(shared) {
+        match work {
+            Work::Call(call) => call(device),
+            Work::Batch(batch) => compute(shared, batch),
+        }
+    }
+}
+
+fn compute(shared: &Shared, batch: Vec<Request>) {
+    let windows: Vec<&[f32]> = batch
+        .iter()
+        .flat_map(|request| request.windows.iter().map(Vec::as_slice))
+        .collect();
+    let started = Instant::now();
+    // One long request may hold more windows than a pass takes.
+    let result: Result<Embeddings, ModelError> = batch.first().map_or(Ok(Vec::new()), |first| {
+        let mut embeddings = Vec::with_capacity(windows.len());
+        for pass in windows.chunks(shared.settings.max_batch.max(1)) {
+            if batch.iter().all(|request| request.reply.is_closed()) {
+                break;
+            }
+            embeddings.extend(first.encoder.encode(pass)?);
+            shared.batches.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(embeddings)
+    });
+    let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    shared.busy_micros.fetch_add(busy, Ordering::Relaxed);
+    shared
+        .windows
+        .fetch_add(windows.len() as u64, Ordering::Relaxed);
+    // A failed send is a caller that left in the meantime.
+    match result {
+        Ok(embeddings) => {
+            let mut embeddings = embeddings.into_iter();
+            for request in batch {
+                let own = embeddings.by_ref().take(request.windows.len()).collect();
+                let _ = request.reply.send(Ok(own));
+            }
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            for request in batch {
+                let _ = request
+                    .reply
+                    .send(Err(BatchError::Encoder(Arc::clone(&error))));
+            }
+        }
+    }
+}

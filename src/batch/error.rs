@@ -1,0 +1,42 @@
+//! Why the device did not compute.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::model::ModelError;
+
+/// Why windows were not embedded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// The queue is full.
+    #[error("{waiting} windows wait for the device already")]
+    Overloaded {
+        /// Windows that wait.
+        waiting: usize,
+        /// When a new try is worth it, from the speed of the last batches.
+        retry_after: Duration,
+    },
+    /// The device was still busy with others when the caller's time was up.
+    #[error("the device did not get to these windows in time")]
+    TooLate,
+    /// More windows at once than the queue can ever hold.
+    #[error("{windows} windows at once are more than the queue of {max_queue} holds")]
+    TooMany {
+        /// Windows handed over.
+        windows: usize,
+        /// The queue's bound.
+        max_queue: usize,
+    },
+    /// The device thread has stopped.
+    #[error("the device thread has stopped")]
+    Stopped,
+    /// The encoder failed on this batch.
+    #[error("the encoder failed")]
+    Encoder(#[source] Arc<ModelError>),
+    /// The device cannot be opened.
+    #[error("the device cannot be opened")]
+    Device(#[source] ModelError),
+    /// The system refuses a thread.
+    #[error("cannot start the device thread")]
+    Thread(#[source] std::io::Error),
+}

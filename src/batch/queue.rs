@@ -1,0 +1,121 @@
+//! What waits for the device thread, in the order of arrival.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use candle_core::Device;
+use tokio::sync::oneshot;
+
+use super::{BatchError, BatchSettings};
+use crate::model::EncodeWindows;
+
+pub(super) type Embeddings = Vec<Vec<f32>>;
+pub(super) type Call = Box<dyn FnOnce(&Device) + Send>;
+pub(super) type Reply = oneshot::Sender<Result<Embeddings, BatchError>>;
+
+pub(super) struct Request {
+    pub(super) encoder: Arc<dyn EncodeWindows>,
+    pub(super) windows: Vec<Vec<f32>>,
+    /// Set when the device thread takes the request up.
+    pub(super) begun: Arc<AtomicBool>,
+    pub(super) reply: Reply,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) calls: VecDeque<Call>,
+    pub(super) requests: VecDeque<Request>,
+    pub(super) windows: usize,
+    pub(super) closed: bool,
+}
+
+/// Counters since the start, for `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchStats {
+    /// Forward passes.
+    pub batches: u64,
+    /// Windows computed.
+    pub windows: u64,
+    /// Requests dropped before they were computed because their caller had gone.
+    pub abandoned: u64,
+    /// Requests refused because the queue was full.
+    pub refused: u64,
+    /// Time in forward passes, microseconds.
+    pub busy_micros: u64,
+    /// Windows that wait now.
+    pub waiting: usize,
+}
+
+pub(super) struct Shared {
+    pub(super) settings: BatchSettings,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) arrived: Condvar,
+    pub(super) alive: AtomicBool,
+    pub(super) batches: AtomicU64,
+    pub(super) windows: AtomicU64,
+    pub(super) abandoned: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) busy_micros: AtomicU64,
+}
+
+impl Shared {
+    /// No code panics while it holds the lock; even if it did, the queue would be whole.
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) enum Work {
+    Call(Call),
+    Batch(Vec<Request>),
+}
+
+/// Waits for work: a call, or else what has queued, requests of one encoder up to the batch bound.
+/// `None` once the door is closed and the queue is empty.
+pub(super) fn next_work(shared: &Shared) -> Option<Work> {
+    let mut queue = shared.queue();
+    loop {
+        if let Some(call) = queue.calls.pop_front() {
+            return Some(Work::Call(call));
+        }
+        let mut batch: Vec<Request> = Vec::new();
+        let mut windows = 0;
+        while let Some(request) = queue.requests.front() {
+            if request.reply.is_closed() {
+                shared.abandoned.fetch_add(1, Ordering::Relaxed);
+            } else {
+                let fits = windows + request.windows.len() <= shared.settings.max_batch;
+                let same = batch
+                    .first()
+                    .is_none_or(|first| Arc::ptr_eq(&first.encoder, &request.encoder));
+                if !(batch.is_empty() || fits && same) {
+                    break;
+                }
+                windows += request.windows.len();
+            }
+            let Some(request) = queue.requests.pop_front() else {
+                break;
+            };
+            queue.windows -= request.windows.len();
+            if !request.reply.is_closed() {
+                request.begun.store(true, Ordering::SeqCst);
+                batch.push(request);
+            }
+        }
+        if !batch.is_empty() {
+            return Some(Work::Batch(batch));
+        }
+        if queue.closed {
+            return None;
+        }
+        queue = shared
+            .arrived
+            .wait(queue)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}

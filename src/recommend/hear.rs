@@ -1,0 +1,153 @@
+//! From an uploaded clip to its analysis, within bounds of time and memory.
+//!
+//! A request that is dropped, since its client has gone, takes everything with it: its place at the
+//! door, its place in the queues, its decode if that is going on.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Analysis, Clip, ClipSource, HeardClip, RecommendError, Recommender, Ticket, UploadedClip,
+    cache::AnalysisKey,
+};
+use crate::{
+    audio::{Excerpt, SAMPLE_RATE, fingerprint},
+    batch::BatchError,
+    extract::{self, ExtractError},
+    generation::Generation,
+};
+
+impl Recommender {
+    /// Lets a clip in before its upload is read.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError::Overloaded`] when it would wait too long.
+    pub fn admit(&self) -> Result<Ticket, RecommendError> {
+        self.admission.admit()
+    }
+
+    /// Decodes and embeds a clip, or finds that this was done before.
+    ///
+    /// # Errors
+    ///
+    /// [`RecommendError`]; `Overloaded` when decoder and device did not get to it in time.
+    pub async fn hear(
+        &self,
+        clip: UploadedClip,
+        offset_seconds: f64,
+    ) -> Result<HeardClip, RecommendError> {
+        let generation = self.generation()?;
+        let UploadedClip {
+            source,
+            sha256,
+            mut ticket,
+        } = clip;
+        let start_by = ticket.arrive();
+        let key = AnalysisKey::new(&sha256, offset_seconds, generation.extractor.id());
+        let analyse = async {
+            let decoded = self.decode(&generation, source, offset_seconds, start_by);
+            let Prepared {
+                clip,
+                samples,
+                windows,
+                permit,
+            } = decoded.await?;
+            // A tenth of the work, and the device need not wait for it.
+            let landmarks = tokio::task::spawn_blocking(move || {
+                let _held = permit;
+                fingerprint::query_landmarks(&samples)
+            });
+            let embedding = generation.extractor.embed(&self.batcher, windows, start_by);
+            let (embedded, landmarks) = tokio::join!(embedding, landmarks);
+            let embedded = embedded.map_err(|error| match error {
+                ExtractError::Batch(BatchError::TooLate) => self.admission.too_late(),
+                other => other.into(),
+            })?;
+            ticket.analysed();
+            Ok(Arc::new(Analysis {
+                clip,
+                embedded,
+                landmarks: landmarks?.into(),
+            }))
+        };
+        let late = || self.admission.too_late();
+        let analysis = self.cache.get_or(&key, start_by, late, analyse).await?;
+        Ok(HeardClip {
+            generation,
+            analysis,
+        })
+    }
+
+    /// Decodes and cuts a clip on a blocking thread, one a decoder permit.
+    async fn decode(
+        &self,
+        generation: &Arc<Generation>,
+        source: ClipSource,
+        offset_seconds: f64,
+        start_by: Instant,
+    ) -> Result<Prepared, RecommendError> {
+        let turn = Arc::clone(&self.decoders).acquire_owned();
+        let turn = tokio::time::timeout_at(start_by.into(), turn).await;
+        // The semaphore is never closed; time is all that can be up.
+        let Ok(Ok(permit)) = turn else {
+            return Err(self.admission.too_late());
+        };
+        let caller = Caller::default();
+        let decoder = self.decoder.until(Arc::clone(&caller.gone));
+        let generation = Arc::clone(generation);
+        let excerpt = Excerpt {
+            offset_seconds,
+            max_seconds: self.settings.max_query_seconds,
+        };
+        tokio::task::spawn_blocking(move || {
+            // The permit is held in here, also when the caller has gone: a thread is a thread.
+            let decoded = match source {
+                ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
+                ClipSource::File(path) => decoder.decode_file(&path, excerpt),
+            }
+            .map_err(ExtractError::Audio)?;
+            let clip = Clip {
+                source: decoded.source,
+                offset_seconds,
+                seconds: decoded.clip.len() as f64 / f64::from(SAMPLE_RATE),
+                truncated: decoded.truncated,
+            };
+            Ok(Prepared {
+                clip,
+                windows: generation.extractor.prepare(&decoded.clip)?,
+                samples: decoded.clip,
+                permit,
+            })
+        })
+        .await?
+    }
+}
+
+/// A decoded clip, for device and fingerprint.
+struct Prepared {
+    clip: Clip,
+    /// Mono samples at [`SAMPLE_RATE`].
+    samples: Vec<f32>,
+    windows: extract::Prepared,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Tells a blocking thread when the future that waits for it is dropped.
+#[derive(Default)]
+struct Caller {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
