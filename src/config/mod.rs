@@ -15,7 +15,7 @@ pub use keys::AdminKeys;
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 
-use crate::model::{DeviceChoice, Preset};
+use crate::model::{DeviceChoice, PrecisionChoice, Preset};
 
 /// Every setting of both programs. [`HELP`] says what each is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,7 @@ section! {
         preset: PresetChoice = PresetChoice::Auto,
         seed: u64 = 0,
         device: DeviceChoice = DeviceChoice::Auto,
+        precision: PrecisionChoice = PrecisionChoice::Auto,
     }
 }
 
@@ -233,6 +234,10 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     ("model.seed", "seed of the untrained preset's weights"),
     ("model.device", "`auto`, `cpu` or `cuda`"),
+    (
+        "model.precision",
+        "`f32`, `bf16`, `f16`, or `auto`: f32 on a CPU, bf16 on CUDA where the card has it, else f16",
+    ),
     ("batch.max_batch", "windows in one forward pass"),
     (
         "batch.max_queue",

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank, SAMPLE_RATE},
     batch::{BatchError, Batcher},
-    model::{EncodeWindows, ModelDir, ModelError, mean_embedding},
+    model::{EncodeWindows, ModelDir, ModelError, PrecisionChoice, mean_embedding},
     track::ExtractorId,
 };
 
@@ -68,7 +68,7 @@ impl Extractor {
         let fbank = Fbank::new(&model.features)?;
         let on_device = Arc::clone(model);
         let encoder = batcher.on_device(move |device| {
-            let encoder = on_device.encoder(device)?;
+            let encoder = on_device.encoder(device, PrecisionChoice::Auto.on(device))?;
             encoder.encode(&[&vec![0.0; encoder.window_len()]])?;
             Ok::<_, ModelError>(encoder)
         })??;

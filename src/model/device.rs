@@ -47,6 +47,27 @@ pub fn select_device(choice: DeviceChoice) -> Result<Device, ModelError> {
     }
 }
 
+/// Compute capability of a card, major and minor; none for other devices.
+#[cfg(feature = "cuda")]
+pub(super) fn compute_capability(device: &Device) -> Option<(i32, i32)> {
+    let Device::Cuda(card) = device else {
+        return None;
+    };
+    match card.cuda_stream().context().compute_capability() {
+        Ok(capability) => Some(capability),
+        Err(error) => {
+            tracing::warn!(error = %error, "the card does not tell its compute capability, taking it for an old one");
+            Some((0, 0))
+        }
+    }
+}
+
+/// Compute capability of a card, major and minor; none for other devices.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn compute_capability(_: &Device) -> Option<(i32, i32)> {
+    None
+}
+
 /// The device's name in logs and in `/v1/info`.
 #[must_use]
 pub fn describe_device(device: &Device) -> &'static str {

@@ -10,6 +10,7 @@ mod device;
 mod encoder;
 mod init;
 mod kernels;
+mod precision;
 mod projection;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use config::{AstConfig, Pooling, Preset};
 pub use device::{DeviceChoice, describe_device, select_device};
 pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
 pub use init::untrained_weights;
+pub use precision::{Precision, PrecisionChoice};
 pub use projection::{PROJECTION_DIM, PROJECTION_HIDDEN, ProjectionHead};
 
 /// What can go wrong between a model directory and an embedding.
