@@ -1,7 +1,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::model::ModelError;
+use crate::model::{DeviceChoice, ModelError};
 
 /// Embeds a window as its first value; waits for a permit before each pass, so that a test
 /// decides what queues meanwhile, and notes each pass's size.
