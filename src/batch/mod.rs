@@ -99,7 +99,8 @@ impl Batcher {
                 Ok(device) => device,
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            drop(opened.send(Ok(device.clone())));
+            let precision = used.precision.on(&device);
+            drop(opened.send(Ok((device.clone(), precision))));
             let padded = !device.is_cpu();
             let budget = used.budget.filter(|_| padded);
             let passes = Passes::new(settings.max_batch, budget, padded);
@@ -120,11 +121,10 @@ impl Batcher {
             .name("device".to_owned())
             .spawn(body)
             .map_err(BatchError::Thread)?;
-        let device = match opening.recv() {
+        let (device, precision) = match opening.recv() {
             Ok(opened) => opened.map_err(BatchError::Device)?,
             Err(_) => return Err(BatchError::Stopped),
         };
-        let precision = used.precision.on(&device);
         tracing::info!(
             device = describe_device(&device),
             precision = precision.name(),

@@ -169,32 +169,10 @@ impl Passes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{
-        fmt,
-        sync::{
-            Mutex,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
+    use std::sync::{Mutex, atomic::AtomicUsize};
 
     use super::*;
-
-    /// What CUDA's driver says when memory is short, by its name in `cuda.h`.
-    struct DriverError;
-
-    impl fmt::Debug for DriverError {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")
-        }
-    }
-
-    impl fmt::Display for DriverError {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            fmt::Debug::fmt(self, f)
-        }
-    }
-
-    impl std::error::Error for DriverError {}
+    use crate::batch::tests::out_of_memory;
 
     /// Embeds a window as itself on a device with room for some windows; notes each pass's size.
     struct Device {
@@ -226,8 +204,7 @@ mod tests {
         fn encode(&self, windows: &[&[f32]]) -> Result<Embeddings, ModelError> {
             self.passes.lock().unwrap().push(windows.len());
             if windows.len() > self.room.load(Ordering::SeqCst) {
-                let error = candle_core::Error::Cuda(Box::new(DriverError));
-                return Err(error.context("matmul").into());
+                return Err(out_of_memory());
             }
             Ok(windows.iter().map(|window| window.to_vec()).collect())
         }

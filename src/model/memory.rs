@@ -70,7 +70,7 @@ mod tests {
         let half = DeviceMemory::of(&Preset::Paper.config(), Precision::Bf16);
         assert_eq!(half.window, attention);
         let whole = DeviceMemory::of(&Preset::Paper.config(), Precision::F32);
-        assert_eq!(whole.weights, 4 * 38_581_760);
+        assert_eq!(whole.weights, 4 * 38_583_808);
         assert!(half.weights > whole.weights / 2 && half.weights < whole.weights * 6 / 10);
     }
 
