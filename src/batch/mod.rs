@@ -125,11 +125,13 @@ impl Batcher {
             Ok(opened) => opened.map_err(BatchError::Device)?,
             Err(_) => return Err(BatchError::Stopped),
         };
-        tracing::info!(
-            device = describe_device(&device),
-            precision = precision.name(),
-            "the device is open"
-        );
+        if !device.is_cpu() || precision != Precision::F32 {
+            tracing::info!(
+                device = describe_device(&device),
+                precision = precision.name(),
+                "the device is open"
+            );
+        }
         Ok(Self {
             shared,
             device,
@@ -191,7 +193,7 @@ impl Batcher {
             return Err(BatchError::Stopped);
         }
         queue.calls.push_back(Box::new(move |device, passes| {
-            drop(reply.send(call(device, passes)))
+            drop(reply.send(call(device, passes)));
         }));
         drop(queue);
         self.shared.arrived.notify_one();

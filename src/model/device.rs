@@ -45,7 +45,7 @@ impl From<DeviceChoice> for DeviceSettings {
 ///
 /// # Errors
 ///
-/// [`ModelError::Device`] when CUDA is asked for by name and cannot be had.
+/// [`ModelError::Device`] or [`ModelError::NoCard`] when CUDA is asked for by name and cannot be had.
 pub fn select_device(choice: DeviceChoice) -> Result<Device, ModelError> {
     if choice == DeviceChoice::Cpu {
         return Ok(Device::Cpu);
@@ -61,7 +61,7 @@ pub fn select_device(choice: DeviceChoice) -> Result<Device, ModelError> {
     }
     match Device::new_cuda(0) {
         Ok(device) => Ok(device),
-        Err(error) if choice == DeviceChoice::Cuda => Err(error.into()),
+        Err(error) if choice == DeviceChoice::Cuda => Err(ModelError::NoCard(error)),
         Err(error) => {
             tracing::warn!(error = %error, "no CUDA device answers (a driver older than the toolkit of this build fails here too), running on the CPU");
             Ok(Device::Cpu)

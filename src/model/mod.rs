@@ -99,6 +99,11 @@ pub enum ModelError {
     /// CUDA was asked for by name and cannot be had.
     #[error("device {0} is not available: {1}")]
     Device(&'static str, &'static str),
+    /// CUDA was asked for by name, and no card answers.
+    #[error(
+        "no CUDA device answers; a driver that is older than the toolkit of this build fails here too"
+    )]
+    NoCard(#[source] candle_core::Error),
     /// The device's memory is used up. Less at once may fit, and so may the same later.
     #[error("the device has no memory left")]
     OutOfMemory(#[source] candle_core::Error),
