@@ -24,7 +24,7 @@ use songkin::{
         BuildOrder, Effort, EmbeddedIndex, Item, OracleIndex, Query, Settings, VectorRead,
         VectorWrite,
     },
-    model::{AstConfig, EncodeWindows, ModelDir, Preset, untrained_weights},
+    model::{AstConfig, EncodeWindows, ModelDir, Precision, Preset, untrained_weights},
     program::Parts,
     track::TrackId,
 };
@@ -157,7 +157,7 @@ fn encode(figures: &Figures, config: &AstConfig, names: &[String]) {
     }
     let weights = untrained_weights(config, 0).unwrap();
     let model = ModelDir::new(config.clone(), FeatureConfig::default(), weights).unwrap();
-    let encoder = model.encoder(&Device::Cpu).unwrap();
+    let encoder = model.encoder(&Device::Cpu, Precision::F32).unwrap();
     let window: Vec<f32> = (0..encoder.window_len())
         .map(|i| (i % 101) as f32 / 50.0 - 1.0)
         .collect();

@@ -26,7 +26,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use songkin::{
     audio::{DecodeLimits, Decoder, Excerpt, Fbank, FeatureConfig},
-    model::{Encoder, ModelDir},
+    model::{Encoder, ModelDir, Precision},
 };
 
 fn main() {
@@ -69,7 +69,7 @@ impl Work {
     fn forward(&mut self, name: &str, batch: usize) -> f32 {
         let encoder = self.encoders.entry(name.to_owned()).or_insert_with(|| {
             let model = ModelDir::load(&self.dir.join(name)).unwrap();
-            model.encoder(&Device::Cpu).unwrap()
+            model.encoder(&Device::Cpu, Precision::F32).unwrap()
         });
         let first = |what: &str| self.io[what].narrow(0, 0, batch).unwrap();
         let output = encoder.ast().forward(&first("windows")).unwrap().embedding;

@@ -152,10 +152,12 @@ impl From<RecommendError> for Problem {
             RecommendError::UnknownFilterValue { parameter, .. } => {
                 Self::parameter(parameter, detail)
             }
-            RecommendError::Overloaded { retry_after } => Self {
-                retry_after: Some(retry_after),
-                ..Self::with(Kind::Overloaded, detail)
-            },
+            RecommendError::Overloaded { retry_after } | RecommendError::NoRoom { retry_after } => {
+                Self {
+                    retry_after: Some(retry_after),
+                    ..Self::with(Kind::Overloaded, detail)
+                }
+            }
             RecommendError::Audio(error) => Self::from_audio(&error),
             other => Self::internal(&other),
         }

@@ -9,36 +9,29 @@ use candle_core::Device;
 
 use super::{
     BatchError,
-    queue::{Embeddings, Request, Shared, Work, next_work},
+    passes::Passes,
+    queue::{Request, Shared, Work, next_work},
 };
-use crate::model::ModelError;
 
-pub(super) fn run(shared: &Shared, device: &Device) {
+pub(super) fn run(shared: &Shared, device: &Device, mut passes: Passes) {
     while let Some(work) = next_work(shared) {
         match work {
-            Work::Call(call) => call(device),
-            Work::Batch(batch) => compute(shared, batch),
+            Work::Call(call) => call(device, &mut passes),
+            Work::Batch(batch) => compute(shared, batch, &mut passes),
         }
     }
 }
 
-fn compute(shared: &Shared, batch: Vec<Request>) {
+fn compute(shared: &Shared, batch: Vec<Request>, passes: &mut Passes) {
     let windows: Vec<&[f32]> = batch
         .iter()
         .flat_map(|request| request.windows.iter().map(Vec::as_slice))
         .collect();
     let started = Instant::now();
     // One long request may hold more windows than a pass takes.
-    let result: Result<Embeddings, ModelError> = batch.first().map_or(Ok(Vec::new()), |first| {
-        let mut embeddings = Vec::with_capacity(windows.len());
-        for pass in windows.chunks(shared.settings.max_batch.max(1)) {
-            if batch.iter().all(|request| request.reply.is_closed()) {
-                break;
-            }
-            embeddings.extend(first.encoder.encode(pass)?);
-            shared.batches.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(embeddings)
+    let wanted = || batch.iter().any(|request| !request.reply.is_closed());
+    let result = batch.first().map_or(Ok(Vec::new()), |first| {
+        passes.encode(&*first.encoder, &windows, &shared.batches, wanted)
     });
     let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.busy_micros.fetch_add(busy, Ordering::Relaxed);
@@ -59,7 +52,7 @@ fn compute(shared: &Shared, batch: Vec<Request>) {
             for request in batch {
                 let _ = request
                     .reply
-                    .send(Err(BatchError::Encoder(Arc::clone(&error))));
+                    .send(Err(BatchError::from_encoder(Arc::clone(&error))));
             }
         }
     }

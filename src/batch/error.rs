@@ -30,6 +30,14 @@ pub enum BatchError {
     /// The device thread has stopped.
     #[error("the device thread has stopped")]
     Stopped,
+    /// The device has no memory left for a single window.
+    #[error("the device has no room for a single window")]
+    NoRoom {
+        /// When a new try is worth it: whoever took the memory may be gone then.
+        retry_after: Duration,
+        /// What the device says.
+        source: Arc<ModelError>,
+    },
     /// The encoder failed on this batch.
     #[error("the encoder failed")]
     Encoder(#[source] Arc<ModelError>),
@@ -39,4 +47,19 @@ pub enum BatchError {
     /// The system refuses a thread.
     #[error("cannot start the device thread")]
     Thread(#[source] std::io::Error),
+}
+
+/// How long to wait for device memory that something else has taken.
+const MEMORY_RETRY: Duration = Duration::from_secs(10);
+
+impl BatchError {
+    pub(super) fn from_encoder(error: Arc<ModelError>) -> Self {
+        match *error {
+            ModelError::OutOfMemory(_) => Self::NoRoom {
+                retry_after: MEMORY_RETRY,
+                source: error,
+            },
+            _ => Self::Encoder(error),
+        }
+    }
 }

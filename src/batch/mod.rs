@@ -6,6 +6,7 @@
 
 mod device;
 mod error;
+mod passes;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,11 @@ use tokio::sync::oneshot;
 pub use error::BatchError;
 pub use queue::BatchStats;
 
-use crate::model::{DeviceChoice, EncodeWindows, select_device};
+use crate::model::{
+    DeviceMemory, DeviceSettings, EncodeWindows, Precision, describe_device, select_device,
+};
 use device::run;
+use passes::Passes;
 use queue::{Embeddings, Queue, Request, Shared};
 
 /// How much waits and how much is computed at once.
@@ -59,6 +63,7 @@ struct Queued {
 pub struct Batcher {
     shared: Arc<Shared>,
     device: Device,
+    precision: Precision,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -71,7 +76,7 @@ impl Batcher {
     /// When the device cannot be opened or the system refuses a thread.
     pub fn start(
         settings: BatchSettings,
-        device: DeviceChoice,
+        device: impl Into<DeviceSettings>,
         on_death: impl FnOnce() + Send + 'static,
     ) -> Result<Self, BatchError> {
         let shared = Arc::new(Shared {
@@ -86,15 +91,20 @@ impl Batcher {
             busy_micros: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
+        let used: DeviceSettings = device.into();
         let (opened, opening) = std::sync::mpsc::channel();
         let body = move || {
             // The thread that creates a CUDA device has to be the one that uses it.
-            let device = match select_device(device) {
+            let device = match select_device(used.choice) {
                 Ok(device) => device,
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            drop(opened.send(Ok(device.clone())));
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(&worker, &device)));
+            let precision = used.precision.on(&device);
+            drop(opened.send(Ok((device.clone(), precision))));
+            let padded = !device.is_cpu();
+            let budget = used.budget.filter(|_| padded);
+            let passes = Passes::new(settings.max_batch, budget, padded);
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(&worker, &device, passes)));
             worker.alive.store(false, Ordering::SeqCst);
             let mut queue = worker.queue();
             *queue = Queue {
@@ -111,13 +121,21 @@ impl Batcher {
             .name("device".to_owned())
             .spawn(body)
             .map_err(BatchError::Thread)?;
-        let device = match opening.recv() {
+        let (device, precision) = match opening.recv() {
             Ok(opened) => opened.map_err(BatchError::Device)?,
             Err(_) => return Err(BatchError::Stopped),
         };
+        if !device.is_cpu() || precision != Precision::F32 {
+            tracing::info!(
+                device = describe_device(&device),
+                precision = precision.name(),
+                "the device is open"
+            );
+        }
         Ok(Self {
             shared,
             device,
+            precision,
             thread: Some(thread),
         })
     }
@@ -128,7 +146,13 @@ impl Batcher {
         &self.device
     }
 
-    /// Runs something on the device thread before the next batch: loading weights, warming up.
+    /// What encoders are to compute in on this device.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Runs something on the device thread before the next batch: loading weights, training.
     ///
     /// # Errors
     ///
@@ -137,14 +161,40 @@ impl Batcher {
         &self,
         call: impl FnOnce(&Device) -> T + Send + 'static,
     ) -> Result<T, BatchError> {
+        self.on_thread(move |device, _| call(device))
+    }
+
+    /// Gets an encoder that has been loaded ready for [`Batcher::embed`]: bounds the batch so that
+    /// its memory stays within the settings, and computes an empty batch of each size.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError`] when the device has no room for one window, or fails.
+    pub fn warm_up(
+        &self,
+        encoder: &Arc<dyn EncodeWindows>,
+        memory: DeviceMemory,
+    ) -> Result<(), BatchError> {
+        let encoder = Arc::clone(encoder);
+        self.on_thread(move |_, passes| {
+            passes.admit(memory)?;
+            passes.warm_up(&*encoder)
+        })?
+        .map_err(|error| BatchError::from_encoder(Arc::new(error)))
+    }
+
+    fn on_thread<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Device, &mut Passes) -> T + Send + 'static,
+    ) -> Result<T, BatchError> {
         let (reply, receiver) = std::sync::mpsc::channel();
         let mut queue = self.shared.queue();
         if queue.closed {
             return Err(BatchError::Stopped);
         }
-        queue
-            .calls
-            .push_back(Box::new(move |device| drop(reply.send(call(device)))));
+        queue.calls.push_back(Box::new(move |device, passes| {
+            drop(reply.send(call(device, passes)));
+        }));
         drop(queue);
         self.shared.arrived.notify_one();
         receiver.recv().map_err(|_| BatchError::Stopped)

@@ -11,11 +11,11 @@ use std::{
 use candle_core::Device;
 use tokio::sync::oneshot;
 
-use super::{BatchError, BatchSettings};
+use super::{BatchError, BatchSettings, passes::Passes};
 use crate::model::EncodeWindows;
 
 pub(super) type Embeddings = Vec<Vec<f32>>;
-pub(super) type Call = Box<dyn FnOnce(&Device) + Send>;
+pub(super) type Call = Box<dyn FnOnce(&Device, &mut Passes) + Send>;
 pub(super) type Reply = oneshot::Sender<Result<Embeddings, BatchError>>;
 
 pub(super) struct Request {

@@ -1,7 +1,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::model::ModelError;
+use crate::model::{DeviceChoice, ModelError};
 
 /// Embeds a window as its first value; waits for a permit before each pass, so that a test
 /// decides what queues meanwhile, and notes each pass's size.
@@ -233,4 +233,52 @@ async fn a_caller_that_leaves_ends_a_long_request_between_two_passes() {
     let next = batcher.embed(&encoder, windows(&[4.0]), later()).await;
     assert_eq!(next.unwrap(), windows(&[4.0]));
     assert_eq!(gated.passes.lock().unwrap().len(), 2);
+}
+
+/// What a card answers when its memory is used up, as the tensor library hands it on.
+pub(super) fn out_of_memory() -> ModelError {
+    let code = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+    candle_core::Error::Cuda(code.into())
+        .context("matmul")
+        .into()
+}
+
+/// Embeds a window as its first value, one at a time and only what is positive.
+struct Narrow;
+
+impl EncodeWindows for Narrow {
+    fn window_len(&self) -> usize {
+        1
+    }
+    fn dim(&self) -> usize {
+        1
+    }
+    fn encode(&self, windows: &[&[f32]]) -> Result<Embeddings, ModelError> {
+        match windows {
+            [window] if window[0] > 0.0 => Ok(vec![window.to_vec()]),
+            _ => Err(out_of_memory()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_without_memory_is_an_answer_and_no_death() {
+    let batcher = Batcher::start(BatchSettings::default(), DeviceChoice::Cpu, || {
+        panic!("the device thread died")
+    })
+    .unwrap();
+    let encoder: Arc<dyn EncodeWindows> = Arc::new(Narrow);
+    let refused = batcher
+        .embed(&encoder, windows(&[0.0]), later())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, BatchError::NoRoom { retry_after, .. } if !retry_after.is_zero()),
+        "{refused:?}"
+    );
+    let many = windows(&[1.0, 2.0, 3.0]);
+    let embedded = batcher.embed(&encoder, many.clone(), later()).await;
+    assert_eq!(embedded.unwrap(), many);
+    assert!(batcher.is_alive());
+    assert_eq!(batcher.stats().batches, 3);
 }

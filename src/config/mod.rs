@@ -15,7 +15,7 @@ pub use keys::AdminKeys;
 pub use layers::{Faults, SettingFlags, load, render};
 pub use secret::Secret;
 
-use crate::model::{DeviceChoice, Preset};
+use crate::model::{DeviceChoice, PrecisionChoice, Preset};
 
 /// Every setting of both programs. [`HELP`] says what each is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,8 @@ section! {
         preset: PresetChoice = PresetChoice::Auto,
         seed: u64 = 0,
         device: DeviceChoice = DeviceChoice::Auto,
+        precision: PrecisionChoice = PrecisionChoice::Auto,
+        max_device_mib: u64 = 0,
     }
 }
 
@@ -233,6 +235,14 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     ("model.seed", "seed of the untrained preset's weights"),
     ("model.device", "`auto`, `cpu` or `cuda`"),
+    (
+        "model.precision",
+        "`f32`, `bf16`, `f16`, or `auto`: f32 on a CPU, bf16 on CUDA where the card has it, else f16",
+    ),
+    (
+        "model.max_device_mib",
+        "card memory that an encoder and its batch may take, MiB, see docs/CUDA.md; 0 is no bound",
+    ),
     ("batch.max_batch", "windows in one forward pass"),
     (
         "batch.max_queue",
@@ -336,6 +346,11 @@ impl Settings {
             !self.data.dir.as_os_str().is_empty(),
             "data.dir",
             "has to be a directory",
+        );
+        check(
+            self.model.max_device_mib <= 1 << 24,
+            "model.max_device_mib",
+            "has to be at most 16777216",
         );
         check(
             (1..=1024).contains(&self.batch.max_batch),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     audio::{AudioError, FRAME_SHIFT_SECONDS, Fbank, SAMPLE_RATE},
     batch::{BatchError, Batcher},
-    model::{EncodeWindows, ModelDir, ModelError, mean_embedding},
+    model::{DeviceMemory, EncodeWindows, ModelDir, ModelError, mean_embedding},
     track::ExtractorId,
 };
 
@@ -58,7 +58,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// Loads the weights onto the device and runs one empty window through it, so that the first
+    /// Loads the weights onto the device and runs empty windows through it, so that the first
     /// request does not pay for what is set up lazily.
     ///
     /// # Errors
@@ -66,17 +66,15 @@ impl Extractor {
     /// When the front end's settings are unknown, the device has no room, or does not compute.
     pub fn load(model: &Arc<ModelDir>, batcher: &Batcher) -> Result<Self, ExtractError> {
         let fbank = Fbank::new(&model.features)?;
-        let on_device = Arc::clone(model);
-        let encoder = batcher.on_device(move |device| {
-            let encoder = on_device.encoder(device)?;
-            encoder.encode(&[&vec![0.0; encoder.window_len()]])?;
-            Ok::<_, ModelError>(encoder)
-        })??;
+        let (on_device, precision) = (Arc::clone(model), batcher.precision());
+        let encoder = batcher.on_device(move |device| on_device.encoder(device, precision))??;
+        let encoder: Arc<dyn EncodeWindows> = Arc::new(encoder);
+        batcher.warm_up(&encoder, DeviceMemory::of(&model.config, precision))?;
         Ok(Self {
             id: model.extractor.clone(),
             fbank,
             max_length: model.features.max_length,
-            encoder: Arc::new(encoder),
+            encoder,
         })
     }
 

@@ -8,7 +8,7 @@
 //! Weights that are variables get gradients. On a CPU the arithmetic is that of
 //! [`super::kernels`]; elsewhere, and in f64, it is the plain one written down here.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{
@@ -271,19 +271,24 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
+    fn new(products: DType, config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let linear = vb.to_dtype(products);
         Ok(Self {
             layernorm_before: LayerNorm::new(config, vb.pp("layernorm_before"))?,
-            attention: Attention::new(config, vb.pp("attention"))?,
+            attention: Attention::new(config, linear.pp("attention"))?,
             layernorm_after: LayerNorm::new(config, vb.pp("layernorm_after"))?,
-            mlp: Mlp::new(config, vb.pp("mlp"))?,
+            mlp: Mlp::new(config, linear.pp("mlp"))?,
         })
     }
 
-    /// The plain way. [`kernels::stack`] computes the same.
+    /// The plain way. [`kernels::stack`] computes the same. Tokens keep their type, and what is
+    /// made of them between a norm and a sum has that of the linear weights.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attention.forward(&self.layernorm_before.forward(x)?)?)?;
-        &x + self.mlp.forward(&self.layernorm_after.forward(&x)?)?
+        let (tokens, products) = (x.dtype(), self.mlp.fc1.weight.dtype());
+        let normed = self.layernorm_before.forward(x)?.to_dtype(products)?;
+        let x = (x + self.attention.forward(&normed)?.to_dtype(tokens)?)?;
+        let normed = self.layernorm_after.forward(&x)?.to_dtype(products)?;
+        &x + self.mlp.forward(&normed)?.to_dtype(tokens)?
     }
 
     /// All weights in the order in which [`kernels::stack`] takes them.
@@ -357,8 +362,22 @@ impl Ast {
     ///
     /// When a weight is missing or has another shape than the configuration asks for.
     pub fn new(config: &AstConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::with_products_in(vb.dtype(), config, vb)
+    }
+
+    /// [`Ast::new`] with the blocks' linear weights in another type than the rest, see
+    /// [`super::Precision`]; for serving only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ast::new`].
+    pub fn with_products_in(
+        products: DType,
+        config: &AstConfig,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
         let mut layers = (0..config.num_hidden_layers)
-            .map(|number| Layer::new(config, vb.pp("layers").pp(number)))
+            .map(|number| Layer::new(products, config, vb.pp("layers").pp(number)))
             .collect::<Result<Vec<_>>>()?;
         let shape = StackShape {
             layers: config.num_hidden_layers,
@@ -368,7 +387,7 @@ impl Ast {
             qkv_bias: config.qkv_bias,
             epsilon: config.layer_norm_eps as f32,
         };
-        let packed = Packed::new(&mut layers, shape)?;
+        let packed = Packed::new(&mut layers, products, shape)?;
         Ok(Self {
             embeddings: Embeddings::new(config, vb.pp("embeddings"))?,
             layers,
@@ -435,17 +454,18 @@ impl Ast {
 }
 
 impl Packed {
-    /// Takes fixed weights out of the layers: they are held once.
-    fn new(layers: &mut Vec<Layer>, shape: StackShape) -> Result<Self> {
+    /// Takes fixed weights out of the layers: they are held once. Weights of another device, or of a type
+    /// that the kernels do not multiply, stay there and go the plain way.
+    fn new(layers: &mut Vec<Layer>, products: DType, shape: StackShape) -> Result<Self> {
         let parts: Vec<Tensor> = layers.iter().flat_map(Layer::in_order).cloned().collect();
-        if !parts.iter().all(kernels::fits) {
+        if !parts.iter().all(|part| part.device().is_cpu()) || !kernels::take(products, &shape) {
             return Ok(Self::Never);
         }
         if parts.iter().any(Tensor::is_variable) {
             return Ok(Self::EveryPass(parts, Buffers::default()));
         }
         layers.clear();
-        Ok(Self::Once(kernels::prepare(&pack(&parts)?, shape)?))
+        Ok(Self::Once(kernels::prepare(&parts, products, shape)?))
     }
 }
 

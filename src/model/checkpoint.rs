@@ -9,7 +9,7 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
-use super::{AstConfig, Encoder, ModelError};
+use super::{AstConfig, Encoder, ModelError, Precision};
 use crate::{audio::FeatureConfig, text::hex, track::ExtractorId};
 
 /// The encoder's settings.
@@ -213,18 +213,13 @@ impl ModelDir {
         fs::write(&path, bytes).map_err(io(&path))
     }
 
-    /// Puts the encoder onto a device.
+    /// Puts the encoder onto a device, to compute there in a precision.
     ///
     /// # Errors
     ///
     /// [`ModelError::Tensor`] when the device has no room.
-    pub fn encoder(&self, device: &Device) -> Result<Encoder, ModelError> {
-        let weights = self
-            .weights
-            .iter()
-            .map(|(name, weight)| Ok((name.clone(), weight.to_device(device)?)))
-            .collect::<Result<Vec<_>, ModelError>>()?;
-        Encoder::new(self.config.clone(), weights, device)
+    pub fn encoder(&self, device: &Device, precision: Precision) -> Result<Encoder, ModelError> {
+        Encoder::new(self.config.clone(), self.weights.clone(), device, precision)
     }
 
     /// The weights by their canonical names, on the CPU.

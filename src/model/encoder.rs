@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Ast, AstConfig, ModelError};
+use super::{Ast, AstConfig, ModelError, Precision};
 
 /// What the device thread runs: windows in, embeddings out.
 pub trait EncodeWindows: Send + Sync {
@@ -27,10 +27,11 @@ pub struct Encoder {
     config: AstConfig,
     ast: Ast,
     device: Device,
+    precision: Precision,
 }
 
 impl Encoder {
-    /// Puts the weights, by their canonical names, onto the device.
+    /// Puts the weights, by their canonical names, onto the device, one after another.
     ///
     /// # Errors
     ///
@@ -39,14 +40,16 @@ impl Encoder {
         config: AstConfig,
         weights: impl IntoIterator<Item = (String, Tensor)>,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, ModelError> {
         config.validate()?;
         let vb = VarBuilder::from_tensors(weights.into_iter().collect(), DType::F32, device);
-        let ast = Ast::new(&config, vb)?;
+        let ast = Ast::with_products_in(precision.dtype(), &config, vb)?;
         Ok(Self {
             config,
             ast,
             device: device.clone(),
+            precision,
         })
     }
 
@@ -66,6 +69,12 @@ impl Encoder {
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the encoder computes in.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 }
 

@@ -10,6 +10,8 @@ mod device;
 mod encoder;
 mod init;
 mod kernels;
+mod memory;
+mod precision;
 mod projection;
 
 use std::path::PathBuf;
@@ -17,9 +19,11 @@ use std::path::PathBuf;
 pub use ast::{Ast, AstOutput, KeptPatches};
 pub use checkpoint::{CONFIG_FILE, ModelDir, WEIGHTS_FILE, canonical_name, published_name};
 pub use config::{AstConfig, Pooling, Preset};
-pub use device::{DeviceChoice, describe_device, select_device};
+pub use device::{DeviceChoice, DeviceSettings, describe_device, select_device};
 pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
 pub use init::untrained_weights;
+pub use memory::DeviceMemory;
+pub use precision::{Precision, PrecisionChoice};
 pub use projection::{PROJECTION_DIM, PROJECTION_HIDDEN, ProjectionHead};
 
 /// What can go wrong between a model directory and an embedding.
@@ -95,10 +99,36 @@ pub enum ModelError {
     /// CUDA was asked for by name and cannot be had.
     #[error("device {0} is not available: {1}")]
     Device(&'static str, &'static str),
-    /// The tensor library failed.
+    /// CUDA was asked for by name, and no card answers.
+    #[error(
+        "no CUDA device answers; a driver that is older than the toolkit of this build fails here too"
+    )]
+    NoCard(#[source] candle_core::Error),
+    /// The device's memory is used up. Less at once may fit, and so may the same later.
+    #[error("the device has no memory left")]
+    OutOfMemory(#[source] candle_core::Error),
+    /// One window would take more device memory than the settings allow.
+    #[error("the model needs {needed} MiB for one window, model.max_device_mib is {budget}")]
+    DeviceBudget {
+        /// What weights and one window take, MiB.
+        needed: u64,
+        /// What they may take, MiB.
+        budget: u64,
+    },
+    /// The tensor library failed otherwise.
     #[error("tensor computation failed")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[source] candle_core::Error),
     /// The front end's settings cannot be read or written.
     #[error("front-end settings")]
     Features(#[from] crate::audio::AudioError),
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        if device::is_out_of_memory(&error) {
+            Self::OutOfMemory(error)
+        } else {
+            Self::Tensor(error)
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
     index::{self, BuildOrder, GraphSettings, Watch},
     ingest::{Ingest, IngestReport, IngestRequest, IngestSettings, Progress},
     jobs::JobId,
-    model::{ModelDir, Preset, untrained_weights},
+    model::{DeviceSettings, ModelDir, Preset, untrained_weights},
 };
 
 /// Everything that a program works with.
@@ -57,7 +57,13 @@ impl Parts {
             max_batch: settings.batch.max_batch,
             max_queue: settings.batch.max_queue,
         };
-        let batcher = Arc::new(Batcher::start(batch, settings.model.device, on_death)?);
+        let max_mib = settings.model.max_device_mib;
+        let device = DeviceSettings {
+            choice: settings.model.device,
+            precision: settings.model.precision,
+            budget: (max_mib > 0).then_some(max_mib << 20),
+        };
+        let batcher = Arc::new(Batcher::start(batch, device, on_death)?);
         let decoder = decoder(&settings)?;
         Ok(Self {
             settings,

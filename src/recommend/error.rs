@@ -36,6 +36,12 @@ pub enum RecommendError {
         /// When a new try is worth it, as far as the last ones tell.
         retry_after: Duration,
     },
+    /// The device has no memory left for the clip.
+    #[error("the device has no memory left for a clip")]
+    NoRoom {
+        /// When a new try is worth it.
+        retry_after: Duration,
+    },
     /// The clip cannot be decoded.
     #[error("the clip cannot be decoded")]
     Audio(#[source] AudioError),
@@ -59,6 +65,9 @@ impl From<ExtractError> for RecommendError {
             ExtractError::Audio(error) => Self::Audio(error),
             ExtractError::Batch(BatchError::Overloaded { retry_after, .. }) => {
                 Self::Overloaded { retry_after }
+            }
+            ExtractError::Batch(BatchError::NoRoom { retry_after, .. }) => {
+                Self::NoRoom { retry_after }
             }
             other => Self::Extract(other),
         }

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use songkin::{
     audio::FeatureConfig,
     model::{
-        CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Preset, WEIGHTS_FILE,
+        CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Precision, Preset, WEIGHTS_FILE,
         canonical_name, published_name, untrained_weights,
     },
 };
@@ -58,7 +58,7 @@ fn the_encoder_computes_what_transformers_computes() {
     for name in ["ast-a", "ast-b", "ast-classifier"] {
         let encoder = ModelDir::load(&reference(name))
             .unwrap()
-            .encoder(&Device::Cpu)
+            .encoder(&Device::Cpu, Precision::F32)
             .unwrap();
         compare(&encoder, name);
     }
@@ -77,11 +77,41 @@ fn the_encoder_computes_what_candle_computes() {
             .map(|i| (i as f32 * 0.37).sin() + (i % bins) as f32 / 100.0 - 0.6)
             .collect();
         let windows = Tensor::from_vec(values, (2, frames, bins), &Device::Cpu).unwrap();
-        let ours = model.encoder(&Device::Cpu).unwrap();
+        let ours = model.encoder(&Device::Cpu, Precision::F32).unwrap();
         let ours = ours.ast().forward(&windows).unwrap().embedding;
         let stock = StockEncoder::new(&model).unwrap();
         let difference = max_difference(&ours, &stock.forward(&windows).unwrap());
         assert!(difference <= 1e-4, "{difference}");
+    }
+}
+
+#[test]
+fn half_precisions_give_the_same_embeddings_but_for_rounding() {
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/songkin-small");
+    let model = ModelDir::load(&trained).unwrap();
+    let windows = [0.37, 0.11].map(|pitch| -> Vec<f32> {
+        (0..model.config.window_len())
+            .map(|i| (i as f32 * pitch).sin() + (i % 128) as f32 / 100.0 - 0.6)
+            .collect()
+    });
+    let windows = [&*windows[0], &*windows[1]];
+    let embed = |precision| {
+        let encoder = model.encoder(&Device::Cpu, precision).unwrap();
+        assert_eq!(encoder.precision(), precision);
+        encoder.encode(&windows).unwrap()
+    };
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let exact = embed(Precision::F32);
+    assert!(
+        cosine(&exact[0], &exact[1]) < 0.9,
+        "windows that are alike prove nothing"
+    );
+    for (precision, least) in [(Precision::F16, 0.99999), (Precision::Bf16, 0.999)] {
+        for (rounded, exact) in embed(precision).iter().zip(&exact) {
+            assert_ne!(rounded, exact, "{precision:?} computes in f32");
+            let cosine = cosine(rounded, exact);
+            assert!(cosine > least, "{precision:?}: {cosine}");
+        }
     }
 }
 
@@ -94,7 +124,7 @@ fn a_directory_written_here_holds_the_same_model() {
         let again = ModelDir::load(dir.path()).unwrap();
         assert_eq!(again.extractor, model.extractor);
         assert_eq!(again.config.hidden_size, model.config.hidden_size);
-        compare(&again.encoder(&Device::Cpu).unwrap(), name);
+        compare(&again.encoder(&Device::Cpu, Precision::F32).unwrap(), name);
     }
 }
 
@@ -292,7 +322,9 @@ fn a_seed_fixes_the_untrained_model() {
 
 #[test]
 fn embeddings_have_unit_length_and_do_not_depend_on_the_batch() {
-    let encoder = untrained(Preset::Small, 0).encoder(&Device::Cpu).unwrap();
+    let encoder = untrained(Preset::Small, 0)
+        .encoder(&Device::Cpu, Precision::F32)
+        .unwrap();
     let window = |seed: usize| -> Vec<f32> {
         (0..encoder.window_len())
             .map(|i| ((i * (seed + 3)) % 97) as f32 / 48.5 - 1.0)
@@ -331,7 +363,7 @@ fn strides_may_differ() {
     let weights = untrained_weights(&config, 0).unwrap();
     let encoder = ModelDir::new(config, FeatureConfig::default(), weights)
         .unwrap()
-        .encoder(&Device::Cpu)
+        .encoder(&Device::Cpu, Precision::F32)
         .unwrap();
     let window = vec![0.5; encoder.window_len()];
     assert_eq!(encoder.encode(&[&window]).unwrap()[0].len(), encoder.dim());

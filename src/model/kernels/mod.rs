@@ -33,7 +33,7 @@ mod tests;
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 pub(in crate::model) use buffers::Buffers;
 pub(in crate::model) use layer::StackShape;
@@ -135,21 +135,44 @@ pub(in crate::model) fn stack(
     x.apply_op2(packed, stack::Stack::new(shape, buffers, differentiable))
 }
 
-/// Puts the weights of a stack, packed as [`stack`] takes them, in order for [`encode`].
+/// Whether [`prepare`] takes a stack whose linear weights are of a type: f32, and bf16 where the
+/// machine multiplies it and all rows are whole pairs.
+pub(in crate::model) fn take(products: DType, shape: &StackShape) -> bool {
+    match products {
+        DType::F32 => true,
+        DType::BF16 => {
+            let rows = [shape.hidden, shape.head(), shape.intermediate];
+            multiplies_bf16() && rows.iter().all(|row| row % 2 == 0)
+        }
+        _ => false,
+    }
+}
+
+/// Whether this machine multiplies bf16.
+pub(in crate::model) fn multiplies_bf16() -> bool {
+    element::Bf16::available()
+}
+
+/// Puts the weights of a stack, in the order in which [`stack`] takes them, in order for [`encode`].
 ///
 /// # Errors
 ///
-/// When the weights do not fit the shape.
-pub(in crate::model) fn prepare(packed: &Tensor, shape: StackShape) -> Result<Prepared> {
-    let packed = storage::values(packed)?;
-    if packed.len() != shape.layers * shape.layer_len() {
-        bail!("the weights do not fit the stack {shape:?}");
+/// When the kernels do not [`take`] them, or they do not fit the shape.
+pub(in crate::model) fn prepare(
+    weights: &[Tensor],
+    products: DType,
+    shape: StackShape,
+) -> Result<Prepared> {
+    let flat = weights
+        .iter()
+        .map(|weight| weight.to_dtype(DType::F32)?.flatten_all())
+        .collect::<Result<Vec<_>>>()?;
+    let packed = Tensor::cat(&flat, 0)?;
+    let packed = storage::values(&packed)?;
+    if !take(products, &shape) || packed.len() != shape.layers * shape.layer_len() {
+        bail!("the weights do not fit the stack {shape:?} in {products:?}");
     }
-    Ok(Prepared::new(
-        shape,
-        &packed,
-        std::env::var_os("SONGKIN_BF16").is_some(),
-    ))
+    Ok(Prepared::new(shape, &packed, products == DType::BF16))
 }
 
 /// [`stack`] with weights that are fixed.

@@ -37,8 +37,13 @@ pub(in crate::model) fn layer_norm(
     }
 }
 
-/// Softmax over the last dimension; candle's fused one under the same condition.
+/// Softmax over the last dimension; candle's fused one under the same condition. Its sums are f32
+/// for every type on CUDA (`SOFTMAX_OP` in candle-kernels' `reduce.cu`), but of the type itself on
+/// a CPU.
 fn softmax(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() && matches!(x.dtype(), DType::F16 | DType::BF16) {
+        return softmax(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
+    }
     if x.track_op() {
         ops::softmax(x, D::Minus1)
     } else {
