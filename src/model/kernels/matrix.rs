@@ -74,12 +74,14 @@ impl<'a, T: Element> Matrix<'a, T> {
     }
 
     /// One row, whose values have to lie next to each other.
+    #[inline(always)]
     pub(super) fn row(self, row: usize) -> &'a [T] {
         assert!(row < self.rows && self.column_stride == 1);
         &self.values[row * self.row_stride..][..self.columns]
     }
 
     /// `ROWS` rows from `first` on, whole cells, whose values have to lie next to each other.
+    #[inline(always)]
     pub(super) fn tile<const ROWS: usize>(self, first: usize) -> Tile<'a, T, ROWS> {
         assert_eq!(self.columns % T::DEPTH, 0, "cells have to be whole");
         Tile {
@@ -187,6 +189,7 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 
     /// One row.
+    #[inline(always)]
     pub(super) fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row outside the matrix");
         // SAFETY: by the invariant of `first` these values are inside the slice and nobody else's.
