@@ -44,24 +44,24 @@ impl Base {
         watch: &Watch<'_>,
     ) -> Result<Self, IndexError> {
         let (rows, vectors) = Rows::collect(items)?;
-        let wants_graph = vectors.len() / dimension > settings.exact_up_to;
+        let codes = Codes::encode(&vectors, dimension);
+        let wants_graph = codes.len() > settings.exact_up_to;
         let graph = wants_graph
-            .then(|| Graph::build(&vectors, dimension, &settings.graph, watch))
+            .then(|| Graph::build(&vectors, &codes, &settings.graph, watch))
             .transpose()?;
-        Ok(Self::assemble(dimension, rows, vectors, graph))
+        Ok(Self::assemble(rows, vectors, codes, graph))
     }
 
     /// Puts together parts that fit each other.
     pub(super) fn assemble(
-        dimension: usize,
         rows: Rows,
         vectors: Vec<f32>,
+        codes: Codes,
         graph: Option<Graph>,
     ) -> Self {
-        let codes = Codes::encode(&vectors, dimension);
         let inverted = Inverted::of(&rows, codes.len());
         Self {
-            dimension,
+            dimension: codes.dimension(),
             rows,
             inverted,
             vectors,

@@ -5,6 +5,7 @@ use super::{
         ContentFault, Field, IndexError,
         base::Base,
         check,
+        codes::Codes,
         graph::{Graph, Layer},
         rows::Rows,
         settings::check_dimension,
@@ -56,7 +57,8 @@ pub(super) fn load(reader: &Reader<'_>, manifest: &Manifest) -> Result<Base, Ind
         field_tags,
         field_values,
     };
-    Ok(Base::assemble(dimension, rows, vectors, graph))
+    let codes = Codes::encode(&vectors, dimension);
+    Ok(Base::assemble(rows, vectors, codes, graph))
 }
 
 pub(super) fn raw_ids(ids: &[TrackId]) -> Vec<u32> {
