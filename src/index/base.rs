@@ -6,6 +6,7 @@ use super::{
     codes::Codes,
     graph::Graph,
     kernel,
+    mapped::Array,
     rank::{Best, Ranked},
     rows::{Inverted, Rows},
 };
@@ -17,7 +18,7 @@ pub(super) struct Base {
     pub(super) rows: Rows,
     pub(super) inverted: Inverted,
     /// `[points, dimension]`
-    pub(super) vectors: Vec<f32>,
+    pub(super) vectors: Array<f32>,
     pub(super) codes: Codes,
     pub(super) graph: Option<Graph>,
 }
@@ -49,13 +50,13 @@ impl Base {
         let graph = wants_graph
             .then(|| Graph::build(&vectors, &codes, &settings.graph, watch))
             .transpose()?;
-        Ok(Self::assemble(rows, vectors, codes, graph))
+        Ok(Self::assemble(rows, vectors.into(), codes, graph))
     }
 
     /// Puts together parts that fit each other.
     pub(super) fn assemble(
         rows: Rows,
-        vectors: Vec<f32>,
+        vectors: Array<f32>,
         codes: Codes,
         graph: Option<Graph>,
     ) -> Self {
@@ -128,7 +129,7 @@ impl Base {
 
     pub(super) fn bytes(&self) -> usize {
         let rows = &self.rows;
-        size_of_val(&self.vectors[..])
+        self.vectors.own_bytes()
             + self.codes.bytes()
             + self.inverted.bytes()
             + self.graph.as_ref().map_or(0, Graph::bytes)

@@ -17,7 +17,7 @@ mod walk;
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::slot;
+use super::{mapped::Array, rows::slot};
 pub(super) use search::Limits;
 
 /// How a graph is built.
@@ -69,11 +69,11 @@ pub(super) struct Graph {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layer {
     /// The point of each node, rising. Empty at the bottom, where node = point.
-    pub(super) nodes: Vec<u32>,
+    pub(super) nodes: Array<u32>,
     /// Where each node's links start; one entry more than nodes.
-    pub(super) offsets: Vec<u32>,
+    pub(super) offsets: Array<u32>,
     /// Nodes of this layer.
-    pub(super) links: Vec<u32>,
+    pub(super) links: Array<u32>,
 }
 
 impl Layer {
@@ -111,9 +111,8 @@ impl Graph {
     pub(super) fn bytes(&self) -> usize {
         let layers = self.layers.iter();
         layers
-            .map(|l| {
-                size_of_val(&l.nodes[..]) + size_of_val(&l.offsets[..]) + size_of_val(&l.links[..])
-            })
+            .flat_map(|layer| [&layer.nodes, &layer.offsets, &layer.links])
+            .map(Array::own_bytes)
             .sum()
     }
 

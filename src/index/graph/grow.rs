@@ -340,11 +340,12 @@ impl WithSimd for Cut<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Vec<u32> {
         let code = self.codes.widened(self.point);
-        let links = self.links.iter().map(|&link| Ranked {
-            score: self.codes.score(&code, link),
-            key: link,
-        });
-        let chosen = select(self.codes, links.collect(), self.limit);
+        let mut links = Vec::with_capacity(self.links.len());
+        for &key in &self.links {
+            let score = self.codes.score(&code, key);
+            links.push(Ranked { score, key });
+        }
+        let chosen = select(self.codes, links, self.limit);
         chosen.iter().map(|ranked| ranked.key).collect()
     }
 }

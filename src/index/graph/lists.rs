@@ -21,25 +21,23 @@ impl Lists {
             let nodes: Vec<u32> = (0..lists.len() as u32)
                 .filter(|&point| self.levels[point as usize] >= height)
                 .collect();
-            let mut layer = Layer {
-                nodes: Vec::new(),
-                offsets: vec![0],
-                links: Vec::new(),
-            };
+            let mut offsets = vec![0];
+            let mut links = Vec::new();
             for &point in &nodes {
-                let links = &lists[point as usize];
+                let list = &lists[point as usize];
                 if height == 0 {
-                    layer.links.extend(links);
+                    links.extend(list);
                 } else {
                     let local = |link: &u32| nodes.partition_point(|node| node < link) as u32;
-                    layer.links.extend(links.iter().map(local));
+                    links.extend(list.iter().map(local));
                 }
-                layer.offsets.push(layer.links.len() as u32);
+                offsets.push(links.len() as u32);
             }
-            if height > 0 {
-                layer.nodes = nodes;
-            }
-            layers.push(layer);
+            layers.push(Layer {
+                nodes: if height > 0 { nodes } else { Vec::new() }.into(),
+                offsets: offsets.into(),
+                links: links.into(),
+            });
         }
         let entry = match layers.last() {
             Some(top) => top.node(self.entry),

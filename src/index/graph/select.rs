@@ -17,15 +17,17 @@ pub(super) fn select(codes: &Codes, mut candidates: Vec<Ranked>, limit: usize) -
     }
     let mut chosen = Vec::with_capacity(limit);
     let mut chosen_codes = Vec::<WideCode>::with_capacity(limit);
-    for candidate in candidates {
-        let mut nearer = chosen_codes.iter();
-        if nearer.all(|other| codes.score(other, candidate.key) < candidate.score) {
-            chosen.push(candidate);
-            if chosen.len() == limit {
-                break;
+    'candidates: for candidate in candidates {
+        for other in &chosen_codes {
+            if codes.score(other, candidate.key) >= candidate.score {
+                continue 'candidates;
             }
-            chosen_codes.push(codes.widened(candidate.key));
         }
+        chosen.push(candidate);
+        if chosen.len() == limit {
+            break;
+        }
+        chosen_codes.push(codes.widened(candidate.key));
     }
     chosen
 }

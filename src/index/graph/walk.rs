@@ -30,11 +30,12 @@ pub(super) trait Ground {
 pub(super) fn descend(ground: &impl Ground, start: u32) -> Ranked {
     let mut here = rank(ground, start);
     loop {
-        let links = ground.links(here.key).iter();
-        let best = links.map(|&link| rank(ground, link)).max();
-        match best {
-            Some(there) if there > here => here = there,
-            _ => return here,
+        let from = here;
+        for &link in ground.links(from.key) {
+            here = here.max(rank(ground, link));
+        }
+        if here == from {
+            return here;
         }
     }
 }
@@ -67,11 +68,18 @@ pub(super) fn explore(
         if looked_at > budget {
             return None;
         }
+        // Loops, here and in `select`: a closure in an adapter is compiled apart, without wide vectors.
         fresh.clear();
-        fresh.extend(ground.links(here.key).iter().filter(|&&link| seen.insert(link)));
+        for &link in ground.links(here.key) {
+            if seen.insert(link) {
+                fresh.push(link);
+            }
+        }
         looked_at += fresh.len();
         ranked.clear();
-        ranked.extend(fresh.iter().map(|&node| rank(ground, node)));
+        for &node in &fresh {
+            ranked.push(rank(ground, node));
+        }
         for &there in &ranked {
             let full = kept.len() == ef;
             if full && kept.peek().is_some_and(|worst| there < worst.0) {
