@@ -129,7 +129,7 @@ impl Base {
 
     pub(super) fn bytes(&self) -> usize {
         let rows = &self.rows;
-        self.vectors.own_bytes()
+        size_of_val(&self.vectors[..])
             + self.codes.bytes()
             + self.inverted.bytes()
             + self.graph.as_ref().map_or(0, Graph::bytes)

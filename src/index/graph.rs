@@ -112,7 +112,7 @@ impl Graph {
         let layers = self.layers.iter();
         layers
             .flat_map(|layer| [&layer.nodes, &layer.offsets, &layer.links])
-            .map(Array::own_bytes)
+            .map(|array| size_of_val(&array[..]))
             .sum()
     }
 

@@ -188,12 +188,12 @@ impl LandmarkIndex {
         self.positions.len()
     }
 
-    /// Bytes of memory that the index holds; what is mapped from its file is not counted.
+    /// Bytes of the index, in memory or mapped from its file.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(self.stretches.as_slice())
             + size_of_val(self.buckets.as_slice())
-            + self.tails.own_bytes()
-            + self.positions.own_bytes()
+            + size_of_val(&self.tails[..])
+            + size_of_val(&self.positions[..])
             + size_of_val(self.density.as_slice())
     }
 

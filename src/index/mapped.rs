@@ -31,7 +31,7 @@ impl Mapped {
     pub(super) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: memory behind a shared reference must not change. Nobody writes to a file of an index once it has its
         // name (see above), and nothing maps it before. Who edits one by hand in a running server's
-        // data directory breaks that promise: docs/OPERATIONS.md says so.
+        // data directory breaks that promise: docs/ARCHITECTURE.md says so.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(Arc::new(map)))
     }
@@ -75,16 +75,6 @@ impl<T: Pod> Deref for Array<T> {
 impl<T> From<Vec<T>> for Array<T> {
     fn from(numbers: Vec<T>) -> Self {
         Self::Owned(numbers)
-    }
-}
-
-impl<T: Pod> Array<T> {
-    /// Bytes of memory that nobody can take back: none of what is mapped.
-    pub(super) fn own_bytes(&self) -> usize {
-        match self {
-            Self::Owned(numbers) => size_of_val(&numbers[..]),
-            Self::Mapped(..) => 0,
-        }
     }
 }
 
