@@ -20,10 +20,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use songkin::{
     audio::{DecodeLimits, Decoder, Excerpt, Fbank, FeatureConfig, fingerprint, resample},
-    index::{
-        BuildOrder, Effort, EmbeddedIndex, Item, OracleIndex, Query, Settings, VectorRead,
-        VectorWrite,
-    },
+    index::{Effort, EmbeddedIndex, Item, OracleIndex, Query, Settings, VectorRead, VectorWrite},
     model::{AstConfig, EncodeWindows, ModelDir, Precision, Preset, untrained_weights},
     program::Parts,
     track::TrackId,
@@ -249,11 +246,10 @@ fn search(figures: &Figures) {
     if !figures.wants(names[1]) && !figures.wants(names[2]) {
         return;
     }
-    let mut settings = Settings {
+    let settings = Settings {
         exact_up_to: 0,
         ..Settings::default()
     };
-    settings.graph.order = BuildOrder::Parallel;
     let started = Instant::now();
     let graph = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
     println!(

@@ -6,11 +6,16 @@
 //!
 //! The directory holds models as `transformers` writes them, a subdirectory each, and beside them
 //! `io.safetensors`: `windows`, `[windows, frames, mel_bins]`, and for each model the pooled output that
-//! `transformers` gives for them, `[windows, hidden]`. It takes two kinds of lines:
+//! `transformers` gives for them, `[windows, hidden]`. `search.safetensors` holds unit vectors: `vectors`,
+//! `[points, dimension]`, `queries`, `[queries, dimension]`, and `truth`, `[queries, 10]`, the numbers of the vectors
+//! nearest to each query. It takes these lines:
 //!
 //! - `forward MODEL BATCH`: a forward pass of the first `BATCH` windows; gives how far its output is off at most;
 //! - `front SECONDS FILE`: the first seconds of a file decoded, resampled and made into windows for the encoder; gives the mean
-//!   of the first one.
+//!   of the first one;
+//! - `build`: a graph over the vectors; gives the bytes that index and vectors take in memory;
+//! - `graph EF` and `scan`: the 10 nearest to each query, one query after the other, by the graph and by the exact scan; gives
+//!   recall@10, and the 99th percentile of a query's seconds.
 //!
 //! What is given is followed by wall seconds, processor seconds and peak memory in MiB.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -21,12 +26,15 @@ mod side;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use candle_core::{Device, Tensor};
 use songkin::{
     audio::{DecodeLimits, Decoder, Excerpt, Fbank, FeatureConfig},
+    index::{Effort, EmbeddedIndex, Item, Query, Settings, VectorRead},
     model::{Encoder, ModelDir, Precision},
+    track::TrackId,
 };
 
 fn main() {
@@ -37,8 +45,16 @@ fn main() {
     side::answer(|line| {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         match words[..] {
-            ["forward", name, batch] => work.forward(name, batch.parse().unwrap()),
-            ["front", seconds, file] => work.front(seconds.parse().unwrap(), Path::new(file)),
+            ["forward", name, batch] => work.forward(name, batch.parse().unwrap()).to_string(),
+            ["front", seconds, file] => work
+                .front(seconds.parse().unwrap(), Path::new(file))
+                .to_string(),
+            ["build"] => work.search.insert(Search::build(&work.dir)).bytes(),
+            ["graph", ef] => {
+                let ef_search = Some(ef.parse().unwrap());
+                work.search(Effort::Planned { ef_search })
+            }
+            ["scan"] => work.search(Effort::Exact),
             _ => panic!("{line}"),
         }
     });
@@ -51,17 +67,20 @@ struct Work {
     decoder: Decoder,
     features: FeatureConfig,
     fbank: Fbank,
+    search: Option<Search>,
 }
 
 impl Work {
     fn new(dir: PathBuf) -> Self {
         let features = FeatureConfig::default();
         Self {
-            io: candle_core::safetensors::load(dir.join("io.safetensors"), &Device::Cpu).unwrap(),
+            io: candle_core::safetensors::load(dir.join("io.safetensors"), &Device::Cpu)
+                .unwrap_or_default(),
             encoders: HashMap::new(),
             decoder: Decoder::new(DecodeLimits::default(), None),
             fbank: Fbank::new(&features).unwrap(),
             features,
+            search: None,
             dir,
         }
     }
@@ -92,5 +111,63 @@ impl Work {
             .map(|at| spectrogram.window(at.start_frame, frames))
             .collect();
         windows[0].iter().sum::<f32>() / windows[0].len() as f32
+    }
+
+    fn search(&self, effort: Effort) -> String {
+        let search = self.search.as_ref().unwrap();
+        let mut seconds = Vec::new();
+        let mut found = 0;
+        for (vector, truth) in search.queries.iter().zip(&search.truth) {
+            let started = Instant::now();
+            let query = Query {
+                effort,
+                ..Query::nearest(vector.clone(), truth.len())
+            };
+            let hits = search.index.search(&query).unwrap().hits;
+            seconds.push(started.elapsed().as_secs_f64());
+            found += hits.iter().filter(|hit| truth.contains(&hit.id.0)).count();
+        }
+        let wanted = search.truth.concat().len();
+        seconds.sort_unstable_by(f64::total_cmp);
+        let slow = seconds[(seconds.len() - 1) * 99 / 100];
+        format!("{} {slow}", found as f64 / wanted as f64)
+    }
+}
+
+struct Search {
+    index: EmbeddedIndex,
+    queries: Vec<Vec<f32>>,
+    truth: Vec<Vec<u32>>,
+}
+
+impl Search {
+    fn build(dir: &Path) -> Self {
+        let path = dir.join("search.safetensors");
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let vectors: Vec<Vec<f32>> = tensors["vectors"].to_vec2().unwrap();
+        let dimension = vectors[0].len();
+        let items: Vec<Item> = (0..)
+            .map(TrackId)
+            .zip(vectors)
+            .map(|(id, vector)| Item {
+                id,
+                vector,
+                fields: Vec::new(),
+            })
+            .collect();
+        let settings = Settings {
+            exact_up_to: 0,
+            look_cost: 0,
+            ..Settings::default()
+        };
+        Self {
+            index: EmbeddedIndex::build(&items, dimension, settings).unwrap(),
+            queries: tensors["queries"].to_vec2().unwrap(),
+            truth: tensors["truth"].to_vec2().unwrap(),
+        }
+    }
+
+    fn bytes(&self) -> String {
+        self.index.stats().unwrap().bytes.to_string()
     }
 }

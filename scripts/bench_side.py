@@ -24,8 +24,17 @@ def built_program(name):
 
 def peak_mebibytes():
     """Largest resident memory of this process so far."""
+    return status_mebibytes("VmHWM")
+
+
+def memory_mebibytes():
+    """Resident memory of this process."""
+    return status_mebibytes("VmRSS")
+
+
+def status_mebibytes(name):
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+    return int(status.split(f"{name}:")[1].split()[0]) // 1024
 
 
 class Side:

@@ -15,7 +15,7 @@ use crate::{
     audio::SAMPLE_RATE,
     batch::Batcher,
     extract::Extractor,
-    index::{Effort, Query, VectorRead},
+    index::{Answer, Effort, Query, VectorRead},
     track::TrackId,
 };
 
@@ -122,17 +122,21 @@ impl Probes {
 
 /// Share of the true nearest of some tracks that the search as it is planned finds.
 fn recall(index: &dyn VectorRead, tracks: &[TrackId]) -> Result<f64, GenerationError> {
-    let (mut found, mut wanted) = (0, 0);
-    for (id, item) in tracks.iter().zip(index.get(tracks)?) {
+    let items = index.get(tracks)?;
+    let planned = tracks.iter().zip(items).map(|(id, item)| {
         let item = item.ok_or(SelfCheckFault::Missing(*id))?;
-        let planned = Query::nearest(item.vector, K);
-        let exact = Query {
-            effort: Effort::Exact,
-            ..planned.clone()
-        };
-        let truth = index.search(&exact)?.hits;
+        Ok(Query::nearest(item.vector, K))
+    });
+    let planned = planned.collect::<Result<Vec<_>, SelfCheckFault>>()?;
+    let exact = planned.iter().map(|query| Query {
+        effort: Effort::Exact,
+        ..query.clone()
+    });
+    let truths = index.search_batch(&exact.collect::<Vec<_>>())?;
+    let answers = index.search_batch(&planned)?;
+    let (mut found, mut wanted) = (0, 0);
+    for (Answer { hits, .. }, Answer { hits: truth, .. }) in answers.iter().zip(&truths) {
         let Some(worst) = truth.last() else { continue };
-        let hits = index.search(&planned)?.hits;
         found += hits
             .iter()
             .filter(|hit| hit.score >= worst.score - TIE)

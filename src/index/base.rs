@@ -6,6 +6,7 @@ use super::{
     codes::Codes,
     graph::Graph,
     kernel,
+    mapped::Array,
     rank::{Best, Ranked},
     rows::{Inverted, Rows},
 };
@@ -17,7 +18,7 @@ pub(super) struct Base {
     pub(super) rows: Rows,
     pub(super) inverted: Inverted,
     /// `[points, dimension]`
-    pub(super) vectors: Vec<f32>,
+    pub(super) vectors: Array<f32>,
     pub(super) codes: Codes,
     pub(super) graph: Option<Graph>,
 }
@@ -44,24 +45,24 @@ impl Base {
         watch: &Watch<'_>,
     ) -> Result<Self, IndexError> {
         let (rows, vectors) = Rows::collect(items)?;
-        let wants_graph = vectors.len() / dimension > settings.exact_up_to;
+        let codes = Codes::encode(&vectors, dimension);
+        let wants_graph = codes.len() > settings.exact_up_to;
         let graph = wants_graph
-            .then(|| Graph::build(&vectors, dimension, &settings.graph, watch))
+            .then(|| Graph::build(&vectors, &codes, &settings.graph, watch))
             .transpose()?;
-        Ok(Self::assemble(dimension, rows, vectors, graph))
+        Ok(Self::assemble(rows, vectors.into(), codes, graph))
     }
 
     /// Puts together parts that fit each other.
     pub(super) fn assemble(
-        dimension: usize,
         rows: Rows,
-        vectors: Vec<f32>,
+        vectors: Array<f32>,
+        codes: Codes,
         graph: Option<Graph>,
     ) -> Self {
-        let codes = Codes::encode(&vectors, dimension);
         let inverted = Inverted::of(&rows, codes.len());
         Self {
-            dimension,
+            dimension: codes.dimension(),
             rows,
             inverted,
             vectors,

@@ -17,6 +17,8 @@ use super::kernel;
 pub(super) struct Codes {
     dimension: usize,
     mean: Vec<f32>,
+    /// μ·μ
+    mean_square: f32,
     /// `[points, dimension]`
     codes: Vec<i8>,
     points: Vec<PointCode>,
@@ -34,19 +36,26 @@ struct PointCode {
     residual: f32,
 }
 
-/// A query's codes: 16 bits, as fine as 32-bit sums allow.
+/// A query's codes and what is known of their error.
 #[derive(Debug)]
 pub(super) struct QueryCode {
-    codes: Vec<i16>,
-    step: f32,
-    /// q·μ
-    bias: f32,
+    pub(super) wide: WideCode,
     /// ‖q^‖
     norm: f32,
     /// ‖q'-q^‖
     residual: f32,
     /// For the rounding of f32 sums, here and in the f32 score itself.
     slack: f32,
+}
+
+/// The side that is compared with many points: codes of 16 bits, as fine as 32-bit sums allow.
+#[derive(Debug)]
+pub(super) struct WideCode {
+    codes: Vec<i16>,
+    /// What a code of 1 stands for.
+    step: f32,
+    /// q·μ
+    bias: f32,
 }
 
 /// What codes say about a score: it is within `error` of `score`.
@@ -93,10 +102,16 @@ impl Codes {
         }
         Self {
             dimension,
+            mean_square: kernel::dot(&mean, &mean),
             mean,
             codes,
             points,
         }
+    }
+
+    /// Numbers in a vector.
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,8 +135,6 @@ impl Codes {
         let step = largest(&centred) / code_max;
         let codes: Vec<i16> = centred.iter().map(|x| quantise(*x, step) as i16).collect();
         QueryCode {
-            step,
-            bias: kernel::dot(query, &self.mean),
             norm: norm(codes.iter().map(|&code| step * f32::from(code))),
             residual: norm(
                 centred
@@ -132,19 +145,45 @@ impl Codes {
             // A sum of d products in 32 lanes is off by (d/32 + 6) roundings of 2^-24 at most, and
             // four such sums meet here; this is several times that.
             slack: 1e-5 + 1e-8 * self.dimension as f32,
-            codes,
+            wide: WideCode {
+                codes,
+                step,
+                bias: kernel::dot(query, &self.mean),
+            },
         }
     }
 
-    /// `point` must be below [`Codes::len`].
+    /// A point's own codes as those of a query: scores between points.
+    #[inline(always)]
+    pub(super) fn widened(&self, point: u32) -> WideCode {
+        let code = &self.points[point as usize];
+        WideCode {
+            codes: self.row(point).iter().map(|&code| code.into()).collect(),
+            step: code.step,
+            bias: self.mean_square + code.bias,
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, point: u32) -> &[i8] {
+        let start = point as usize * self.dimension;
+        &self.codes[start..start + self.dimension]
+    }
+
+    /// About a point's score. `point` must be below [`Codes::len`].
+    #[inline(always)]
+    pub(super) fn score(&self, query: &WideCode, point: u32) -> f32 {
+        let dot = kernel::dot_codes(&query.codes, self.row(point));
+        let code = &self.points[point as usize];
+        query.bias + code.bias + dot as f32 * (query.step * code.step)
+    }
+
+    /// A point's score and how far off that may be. `point` must be below [`Codes::len`].
     #[inline(always)]
     pub(super) fn estimate(&self, query: &QueryCode, point: u32) -> Estimate {
-        let point = point as usize;
-        let start = point * self.dimension;
-        let code = &self.points[point];
-        let dot = kernel::dot_codes(&query.codes, &self.codes[start..start + self.dimension]);
+        let code = &self.points[point as usize];
         Estimate {
-            score: query.bias + code.bias + dot as f32 * (query.step * code.step),
+            score: self.score(&query.wide, point),
             error: query.residual * code.norm + query.norm * code.residual + query.slack,
         }
     }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::track::TrackId;
 
+/// Queries that one pass of a scan answers. Their codes, 16 bits a number, stay in the first cache beside those of the points.
+const SCANNED_TOGETHER: usize = 8;
+
 /// Exact scan and HNSW graph over an immutable part, an exact delta for what was put in since, and
 /// tombstones for what was taken out.
 ///
@@ -146,13 +149,18 @@ impl VectorRead for EmbeddedIndex {
         self.state.load_full().search(query, &self.settings)
     }
 
-    /// On all threads of the calling rayon pool.
+    /// On all threads of the calling rayon pool; neighbouring queries with the same filter share their scans.
     fn search_batch(&self, queries: &[Query]) -> Result<Vec<Answer>, IndexError> {
         let state = self.state.load_full();
-        queries
-            .par_iter()
-            .map(|query| state.search(query, &self.settings))
-            .collect()
+        let groups: Vec<&[Query]> = queries
+            .chunk_by(|a, b| a.filter == b.filter)
+            .flat_map(|same| same.chunks(SCANNED_TOGETHER))
+            .collect();
+        let answers: Vec<_> = groups
+            .into_par_iter()
+            .map(|group| state.search_together(group, &self.settings))
+            .collect::<Result<_, _>>()?;
+        Ok(answers.into_iter().flatten().collect())
     }
 
     fn get(&self, ids: &[TrackId]) -> Result<Vec<Option<Item>>, IndexError> {

@@ -8,24 +8,45 @@ use super::{
     rank::{Best, Ranked},
 };
 
-/// The `k` best rows, best first; keys are rows. `k` is at least 1.
-pub(super) fn search(base: &Base, allowed: &Allowed, query: &[f32], k: usize) -> Vec<Ranked> {
-    let code = base.codes.query(query);
-    let mut candidates = Candidates::new(k);
-    Arch::new().dispatch(Scan {
-        codes: &base.codes,
-        query: &code,
-        allowed,
-        candidates: &mut candidates,
+/// Points that all queries are compared with before the next ones are read: 32 KiB of codes at 512 numbers, which
+/// stay in the first cache.
+const BLOCK: usize = 64;
+
+/// The best rows for each query and the number that it wants, best first; keys are rows. None for one that wants none.
+///
+/// A scan waits for memory more than it computes, so several queries at a time cost little more than one.
+pub(super) fn search(
+    base: &Base,
+    allowed: &Allowed,
+    wanted: &[(&[f32], usize)],
+) -> Vec<Vec<Ranked>> {
+    let mut scans: Vec<_> = wanted
+        .iter()
+        .filter(|&&(_, k)| k > 0)
+        .map(|&(query, k)| (base.codes.query(query), Candidates::new(k)))
+        .collect();
+    if !scans.is_empty() {
+        Arch::new().dispatch(Scan {
+            codes: &base.codes,
+            scans: &mut scans,
+            allowed,
+        });
+    }
+    let mut scans = scans.into_iter();
+    let found = wanted.iter().map(|&(query, k)| {
+        let scan = if k > 0 { scans.next() } else { None };
+        let Some((_, candidates)) = scan else {
+            return Vec::new();
+        };
+        Arch::new().dispatch(Rescore {
+            base,
+            allowed,
+            query,
+            candidates: &candidates.into_sorted(),
+            k,
+        })
     });
-    let candidates = candidates.into_sorted();
-    Arch::new().dispatch(Rescore {
-        base,
-        allowed,
-        query,
-        candidates: &candidates,
-        k,
-    })
+    found.collect()
 }
 
 /// Points that may be among the best.
@@ -76,9 +97,8 @@ impl Candidates {
 
 struct Scan<'a> {
     codes: &'a Codes,
-    query: &'a QueryCode,
+    scans: &'a mut [(QueryCode, Candidates)],
     allowed: &'a Allowed,
-    candidates: &'a mut Candidates,
 }
 
 impl WithSimd for Scan<'_> {
@@ -88,15 +108,21 @@ impl WithSimd for Scan<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         match self.allowed {
             Allowed::All => {
-                for point in 0..self.codes.len() as u32 {
-                    self.candidates
-                        .offer(point, self.codes.estimate(self.query, point));
+                let all = self.codes.len();
+                for start in (0..all).step_by(BLOCK) {
+                    for (query, candidates) in &mut *self.scans {
+                        for point in start..all.min(start + BLOCK) {
+                            let point = point as u32;
+                            candidates.offer(point, self.codes.estimate(query, point));
+                        }
+                    }
                 }
             }
             Allowed::Some { points, .. } => {
                 for point in points.iter() {
-                    self.candidates
-                        .offer(point, self.codes.estimate(self.query, point));
+                    for (query, candidates) in &mut *self.scans {
+                        candidates.offer(point, self.codes.estimate(query, point));
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ use std::{collections::HashSet, io, ops::Range};
 
 use thiserror::Error;
 
+use super::mapped::Array;
 use crate::{
     audio::fingerprint::{FRAME_SECONDS, HASH_BITS, Landmark, VERSION},
     track::TrackId,
@@ -89,9 +90,9 @@ pub struct LandmarkIndex {
     /// Where each bucket's postings begin, and the end of the last: `[BUCKETS + 1]`.
     buckets: Vec<u32>,
     /// Lowest bits of each posting's hash, rising within a bucket.
-    tails: Vec<u8>,
+    tails: Array<u8>,
     /// Each posting's position, rising among equal hashes.
-    positions: Vec<u32>,
+    positions: Array<u32>,
     /// Number of postings in each [`DENSITY_FRAMES`] of the line of time.
     density: Vec<u8>,
 }
@@ -151,9 +152,9 @@ impl LandmarkIndex {
             stretches,
             end,
             buckets,
-            tails: tails.collect(),
+            tails: tails.collect::<Vec<_>>().into(),
             density: density(end, &positions),
-            positions,
+            positions: positions.into(),
         }
     }
 
@@ -187,12 +188,12 @@ impl LandmarkIndex {
         self.positions.len()
     }
 
-    /// Bytes of memory that the index holds.
+    /// Bytes of the index, in memory or mapped from its file.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(self.stretches.as_slice())
             + size_of_val(self.buckets.as_slice())
-            + size_of_val(self.tails.as_slice())
-            + size_of_val(self.positions.as_slice())
+            + size_of_val(&self.tails[..])
+            + size_of_val(&self.positions[..])
             + size_of_val(self.density.as_slice())
     }
 

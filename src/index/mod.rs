@@ -22,6 +22,7 @@ mod filter;
 mod graph;
 mod kernel;
 pub mod landmarks;
+mod mapped;
 mod oracle;
 mod planner;
 mod rank;

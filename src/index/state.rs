@@ -47,36 +47,71 @@ impl State {
     }
 
     pub(super) fn search(&self, query: &Query, settings: &Settings) -> Result<Answer, IndexError> {
-        check::query(query, self.base.dimension)?;
-        let mut hits = self.search_delta(query);
-        let allowed = self.base.allowed(&query.filter, self.tombstones.as_deref());
+        let mut answers = self.search_together(std::slice::from_ref(query), settings)?;
+        Ok(answers.swap_remove(0))
+    }
+
+    /// Answers to queries that have the same filter, one for each. Those that are scanned for are scanned for in one pass.
+    pub(super) fn search_together(
+        &self,
+        queries: &[Query],
+        settings: &Settings,
+    ) -> Result<Vec<Answer>, IndexError> {
+        for query in queries {
+            check::query(query, self.base.dimension)?;
+        }
+        let Some(Query { filter, .. }) = queries.first() else {
+            return Ok(Vec::new());
+        };
+        let allowed = self.base.allowed(filter, self.tombstones.as_deref());
         let allowed_rows = match &allowed {
             Allowed::All => self.base.rows.len(),
             Allowed::Some { rows, .. } => rows.len(),
         };
-        let (rows, engine, reason) = self.search_base(query, &allowed, allowed_rows, settings);
-        let plan = Plan {
-            engine,
-            allowed: allowed_rows + hits.len(),
-            reason,
-        };
-        hits.extend(rows.into_iter().map(|row| Hit {
-            id: self.base.rows.ids[row.key as usize],
-            score: row.score,
-        }));
-        rank::sort(&mut hits);
-        hits.truncate(query.k);
-        Ok(Answer { hits, plan })
+        let walks = queries
+            .iter()
+            .map(|query| self.walk(query, &allowed, allowed_rows, settings));
+        let walks: Vec<_> = walks.collect();
+        let unanswered = queries.iter().zip(&walks).filter(|(_, walk)| walk.is_err());
+        let wanted: Vec<_> = unanswered
+            .map(|(query, _)| (&query.vector[..], query.k.min(allowed_rows)))
+            .collect();
+        let mut scanned = exact::search(&self.base, &allowed, &wanted).into_iter();
+
+        let answers = queries.iter().zip(walks).map(|(query, walk)| {
+            let (rows, engine, reason) = match walk {
+                Ok(rows) => (rows, Engine::Graph, Reason::ManyAllowed),
+                Err(reason) => (scanned.next().unwrap_or_default(), Engine::Exact, reason),
+            };
+            let mut hits = self.search_delta(query);
+            let plan = Plan {
+                engine,
+                allowed: allowed_rows + hits.len(),
+                reason,
+            };
+            hits.extend(rows.into_iter().map(|row| Hit {
+                id: self.base.rows.ids[row.key as usize],
+                score: row.score,
+            }));
+            rank::sort(&mut hits);
+            hits.truncate(query.k);
+            Answer { hits, plan }
+        });
+        Ok(answers.collect())
     }
 
-    fn search_base(
+    /// What the graph finds, or why to scan.
+    fn walk(
         &self,
         query: &Query,
         allowed: &Allowed,
         allowed_rows: usize,
         settings: &Settings,
-    ) -> (Vec<Ranked>, Engine, Reason) {
+    ) -> Result<Vec<Ranked>, Reason> {
         let k = query.k.min(allowed_rows);
+        if k == 0 {
+            return Err(Reason::FewAllowed);
+        }
         let graph = self.base.graph.as_ref();
         let choice = planner::choose(
             query.effort,
@@ -86,23 +121,19 @@ impl State {
             graph.is_some(),
             settings,
         );
-        if k == 0 {
-            return (Vec::new(), Engine::Exact, Reason::FewAllowed);
-        }
-        let reason = match (choice, graph) {
+        match (choice, graph) {
             (Choice::Graph { ef, budget }, Some(graph)) => {
                 let limits = Limits { k, ef, budget };
                 let found = graph.search(&self.base, allowed, &query.vector, limits);
                 if found.len() == k {
-                    return (found, Engine::Graph, Reason::ManyAllowed);
+                    Ok(found)
+                } else {
+                    Err(Reason::GraphFellShort)
                 }
-                Reason::GraphFellShort
             }
-            (Choice::Graph { .. }, None) => Reason::SmallCatalogue,
-            (Choice::Exact(reason), _) => reason,
-        };
-        let rows = exact::search(&self.base, allowed, &query.vector, k);
-        (rows, Engine::Exact, reason)
+            (Choice::Graph { .. }, None) => Err(Reason::SmallCatalogue),
+            (Choice::Exact(reason), _) => Err(reason),
+        }
     }
 
     /// All hits of the delta that pass the filter, in no order.

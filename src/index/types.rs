@@ -150,6 +150,6 @@ pub struct Stats {
     pub tombstones: usize,
     /// Links in the graph, all layers; 0 without a graph.
     pub links: usize,
-    /// Bytes of the large arrays in memory.
+    /// Bytes of the large arrays, in memory or mapped from their files.
     pub bytes: usize,
 }

@@ -176,10 +176,9 @@ impl Parts {
         let index = index::Settings {
             exact_up_to: search.exact_below,
             ef_search: search.ef_search,
-            // One after the other: the same tracks make the same generation, whose name then tells
-            // that there is nothing new.
+            // The same tracks make the same generation, whose name then tells that there is nothing new.
             graph: GraphSettings {
-                order: BuildOrder::Serial,
+                order: BuildOrder::Batches,
                 ..GraphSettings::default()
             },
             ..index::Settings::default()

@@ -15,14 +15,20 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs::File,
+    io,
     io::{BufWriter, Write},
+    ops::Range,
     path::Path,
 };
 
+use bytemuck::Pod;
 use thiserror::Error;
 
-use super::{BUCKETS, LandmarkError, LandmarkIndex, Stretch, density};
+use super::{
+    super::mapped::{Array, Mapped},
+    BUCKETS, LandmarkError, LandmarkIndex, Stretch, density,
+};
 use crate::{audio::fingerprint::VERSION, track::TrackId};
 
 const MAGIC: &[u8; 8] = b"SKLANDMK";
@@ -91,12 +97,30 @@ impl LandmarkIndex {
         writer.flush()
     }
 
-    /// Reads an index from a file.
+    /// Maps an index from a file, which must not change any more. Lookups read what they need of it.
     ///
     /// # Errors
     /// As [`LandmarkIndex::from_bytes`], and [`LandmarkError::Io`].
     pub fn open(path: &Path) -> Result<Self, LandmarkError> {
-        Self::from_bytes(&fs::read(path)?)
+        let file = File::open(path)?;
+        let checked = Self::from_mapped(&Mapped::new(&file)?)?;
+        // Checking has looked at everything; mapped anew, nothing of it is in memory.
+        let fresh = Mapped::new(&file)?;
+        let Layout {
+            positions, tails, ..
+        } = Layout::of(&fresh)?;
+        Ok(Self {
+            positions: part(&fresh, positions)?,
+            tails: part(&fresh, tails)?,
+            ..checked
+        })
+    }
+
+    fn from_mapped(file: &Mapped) -> Result<Self, LandmarkError> {
+        let layout = Layout::of(file)?;
+        let positions = part(file, layout.positions.clone())?;
+        let tails = part(file, layout.tails.clone())?;
+        Self::assemble(file, layout, positions, tails)
     }
 
     /// Reads an index from the bytes of a file.
@@ -105,47 +129,33 @@ impl LandmarkIndex {
     /// [`LandmarkError::File`] for what is not an index or is damaged, [`LandmarkError::Version`] for
     /// landmarks that this program does not make.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LandmarkError> {
-        let (header, rest) = bytes.split_at_checked(HEADER).ok_or(FileFault::Magic)?;
-        if &header[..8] != MAGIC {
-            return Err(FileFault::Magic.into());
-        }
-        let mut header = header[8..].chunks_exact(4).map(word);
-        let mut next = || header.next().expect("the header has five words");
-        let (format, version) = (next(), next());
-        if format != FORMAT {
-            return Err(FileFault::Format(format).into());
-        }
-        if version != VERSION {
-            return Err(LandmarkError::Version { found: version });
-        }
-        let (tracks, postings, end) = (u64::from(next()), u64::from(next()), next());
-        let expected = 8 * tracks + 4 * (BUCKETS as u64 + 1) + 5 * postings;
-        if rest.len() as u64 != expected {
-            return Err(FileFault::Length {
-                expected: HEADER as u64 + expected,
-                found: bytes.len() as u64,
-            }
-            .into());
-        }
+        let layout = Layout::of(bytes)?;
+        let positions = words(&bytes[layout.positions.clone()]);
+        let tails = bytes[layout.tails.clone()].to_vec();
+        Self::assemble(bytes, layout, positions.into(), tails.into())
+    }
 
-        // The lengths fit: their sum is the length of a slice.
-        let (stretches, rest) = rest.split_at(8 * tracks as usize);
-        let (buckets, rest) = rest.split_at(4 * (BUCKETS + 1));
-        let (positions, tails) = rest.split_at(4 * postings as usize);
-        let stretches = stretches.chunks_exact(8).map(|stretch| Stretch {
+    fn assemble(
+        bytes: &[u8],
+        layout: Layout,
+        positions: Array<u32>,
+        tails: Array<u8>,
+    ) -> Result<Self, LandmarkError> {
+        let stretches = bytes[layout.stretches].chunks_exact(8);
+        let stretches = stretches.map(|stretch| Stretch {
             id: TrackId(word(&stretch[..4])),
             start: word(&stretch[4..]),
         });
         let mut index = Self {
             stretches: stretches.collect(),
-            end,
-            buckets: buckets.chunks_exact(4).map(word).collect(),
-            tails: tails.to_vec(),
-            positions: positions.chunks_exact(4).map(word).collect(),
+            end: layout.end,
+            buckets: words(&bytes[layout.buckets]),
+            tails,
+            positions,
             density: Vec::new(),
         };
         index.check()?;
-        index.density = density(end, &index.positions);
+        index.density = density(index.end, &index.positions);
         Ok(index)
     }
 
@@ -177,6 +187,66 @@ impl LandmarkIndex {
         }
         Ok(())
     }
+}
+
+/// Where everything is in a file of the right length.
+struct Layout {
+    end: u32,
+    stretches: Range<usize>,
+    buckets: Range<usize>,
+    positions: Range<usize>,
+    tails: Range<usize>,
+}
+
+impl Layout {
+    fn of(bytes: &[u8]) -> Result<Self, LandmarkError> {
+        let (header, rest) = bytes.split_at_checked(HEADER).ok_or(FileFault::Magic)?;
+        if &header[..8] != MAGIC {
+            return Err(FileFault::Magic.into());
+        }
+        let mut header = header[8..].chunks_exact(4).map(word);
+        let mut next = || header.next().expect("the header has five words");
+        let (format, version) = (next(), next());
+        if format != FORMAT {
+            return Err(FileFault::Format(format).into());
+        }
+        if version != VERSION {
+            return Err(LandmarkError::Version { found: version });
+        }
+        let (tracks, postings, end) = (u64::from(next()), u64::from(next()), next());
+        let expected = 8 * tracks + 4 * (BUCKETS as u64 + 1) + 5 * postings;
+        if rest.len() as u64 != expected {
+            return Err(FileFault::Length {
+                expected: HEADER as u64 + expected,
+                found: bytes.len() as u64,
+            }
+            .into());
+        }
+        // The lengths fit: their sum is the length of a slice.
+        let buckets = HEADER + 8 * tracks as usize;
+        let positions = buckets + 4 * (BUCKETS + 1);
+        let tails = positions + 4 * postings as usize;
+        Ok(Self {
+            end,
+            stretches: HEADER..buckets,
+            buckets: buckets..positions,
+            positions: positions..tails,
+            tails: tails..bytes.len(),
+        })
+    }
+}
+
+/// Numbers of a mapped file. All arrays begin at a multiple of 4, so they are there.
+fn part<T: Pod>(file: &Mapped, bytes: Range<usize>) -> Result<Array<T>, FileFault> {
+    let missing = FileFault::Length {
+        expected: bytes.end as u64,
+        found: file.len() as u64,
+    };
+    file.array(bytes).ok_or(missing)
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(word).collect()
 }
 
 fn word(bytes: &[u8]) -> u32 {

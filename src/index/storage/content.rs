@@ -5,6 +5,7 @@ use super::{
         ContentFault, Field, IndexError,
         base::Base,
         check,
+        codes::Codes,
         graph::{Graph, Layer},
         rows::Rows,
         settings::check_dimension,
@@ -31,8 +32,13 @@ pub(super) fn load(reader: &Reader<'_>, manifest: &Manifest) -> Result<Base, Ind
     settings.check()?;
     check_dimension(dimension)?;
 
-    let vectors = reader.array::<f32>(VECTORS, Some(points.saturating_mul(dimension)))?;
+    let file = reader.map::<f32>(VECTORS, Some(points.saturating_mul(dimension)))?;
+    let vectors = file.array()?;
     check_vectors(&vectors, dimension).map_err(fault(VECTORS))?;
+    let codes = Codes::encode(&vectors, dimension);
+    // From here on few of them are looked at: those that codes cannot tell apart.
+    drop(vectors);
+    let vectors = file.fresh()?.array()?;
     let ids = reader.array::<u32>(IDS, Some(tracks))?;
     check_rising(&ids).map_err(fault(IDS))?;
     let row_points = reader.array::<u32>(POINTS, Some(tracks))?;
@@ -44,8 +50,8 @@ pub(super) fn load(reader: &Reader<'_>, manifest: &Manifest) -> Result<Base, Ind
     check_offsets(&field_offsets, field_values.len()).map_err(fault(FIELD_OFFSETS))?;
 
     let graph = if reader.lists(GRAPH) {
-        let numbers = reader.array::<u32>(GRAPH, None)?;
-        Some(unflatten(&numbers, points).map_err(fault(GRAPH))?)
+        let file = reader.map::<u32>(GRAPH, None)?;
+        Some(unflatten(&file.array()?, points).map_err(fault(GRAPH))?)
     } else {
         None
     };
@@ -56,7 +62,7 @@ pub(super) fn load(reader: &Reader<'_>, manifest: &Manifest) -> Result<Base, Ind
         field_tags,
         field_values,
     };
-    Ok(Base::assemble(dimension, rows, vectors, graph))
+    Ok(Base::assemble(rows, vectors, codes, graph))
 }
 
 pub(super) fn raw_ids(ids: &[TrackId]) -> Vec<u32> {
@@ -70,9 +76,9 @@ pub(super) fn flatten(graph: &Graph) -> Vec<u32> {
     for layer in &graph.layers {
         numbers.push(layer.offsets.len() as u32 - 1);
         numbers.push(layer.links.len() as u32);
-        numbers.extend(&layer.nodes);
-        numbers.extend(&layer.offsets);
-        numbers.extend(&layer.links);
+        numbers.extend(&layer.nodes[..]);
+        numbers.extend(&layer.offsets[..]);
+        numbers.extend(&layer.links[..]);
     }
     numbers
 }
@@ -111,9 +117,9 @@ fn unflatten(numbers: &[u32], points: usize) -> Result<Graph, ContentFault> {
             return Err(ContentFault::Layer { layer: height });
         }
         layers.push(Layer {
-            nodes: nodes.to_vec(),
-            offsets: offsets.to_vec(),
-            links: links.to_vec(),
+            nodes: nodes.to_vec().into(),
+            offsets: offsets.to_vec().into(),
+            links: links.to_vec().into(),
         });
     }
     let Some(top) = layers.last() else {

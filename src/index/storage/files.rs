@@ -6,11 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{super::IndexError, arrays::Number};
+use super::{
+    super::{
+        IndexError,
+        mapped::{Array, Mapped},
+    },
+    arrays::Number,
+};
 use crate::text::hex;
 
 /// Bytes hashed and converted at a time: enough to be quick, too little to matter. A multiple of
@@ -89,17 +96,57 @@ impl<'a> Reader<'a> {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
-    /// The file's numbers, of which there must be `count`; any number of them if that is `None`.
+    /// The file, mapped and found to have the right sum and `count` numbers; any number of them if
+    /// that is `None`.
+    pub(super) fn map<T: Number>(
+        &self,
+        name: &str,
+        count: Option<usize>,
+    ) -> Result<MappedFile, IndexError> {
+        let (path, file, entry) = self.open::<T>(name, count)?;
+        let map = Mapped::new(&file).map_err(io(&path))?;
+        if hex(&Sha256::digest(&map[..])) != entry.sha256 {
+            return Err(IndexError::WrongHash { path });
+        }
+        Ok(MappedFile { path, file, map })
+    }
+
+    /// The file's numbers, as with [`Reader::map`].
     pub(super) fn array<T: Number>(
         &self,
         name: &str,
         count: Option<usize>,
     ) -> Result<Vec<T>, IndexError> {
+        let (path, mut file, entry) = self.open::<T>(name, count)?;
+        let bytes = entry.bytes as usize;
+        let mut array = Vec::with_capacity(bytes / T::BYTES);
+        let mut hash = Sha256::new();
+        let mut left = bytes;
+        let mut bytes = vec![0; CHUNK.min(left)];
+        while left > 0 {
+            let part = &mut bytes[..CHUNK.min(left)];
+            file.read_exact(part).map_err(io(&path))?;
+            hash.update(&*part);
+            array.extend(part.chunks_exact(T::BYTES).map(T::read));
+            left -= part.len();
+        }
+        if hex(&hash.finalize()) != entry.sha256 {
+            return Err(IndexError::WrongHash { path });
+        }
+        Ok(array)
+    }
+
+    /// A file that has the size that the manifest and `count` say.
+    fn open<T: Number>(
+        &self,
+        name: &str,
+        count: Option<usize>,
+    ) -> Result<(PathBuf, File, &FileEntry), IndexError> {
         let path = self.path(name);
         let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
             return Err(IndexError::Missing { path });
         };
-        let mut file = open(&path)?;
+        let file = open(&path)?;
         let found = file.metadata().map_err(io(&path))?.len();
         let size_error = |expected| IndexError::WrongSize {
             path: path.clone(),
@@ -115,21 +162,33 @@ impl<'a> Reader<'a> {
         if found != expected {
             return Err(size_error(expected));
         }
-        let mut array = Vec::with_capacity(found as usize / T::BYTES);
-        let mut hash = Sha256::new();
-        let mut left = found as usize;
-        let mut bytes = vec![0; CHUNK.min(left)];
-        while left > 0 {
-            let part = &mut bytes[..CHUNK.min(left)];
-            file.read_exact(part).map_err(io(&path))?;
-            hash.update(&*part);
-            array.extend(part.chunks_exact(T::BYTES).map(T::read));
-            left -= part.len();
-        }
-        if hex(&hash.finalize()) != entry.sha256 {
-            return Err(IndexError::WrongHash { path });
-        }
-        Ok(array)
+        Ok((path, file, entry))
+    }
+}
+
+/// A file that was found to be what its manifest says.
+pub(super) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    map: Mapped,
+}
+
+impl MappedFile {
+    /// All its numbers.
+    pub(super) fn array<T: Number + Pod>(&self) -> Result<Array<T>, IndexError> {
+        let found = self.map.len();
+        let array = self.map.array(0..found);
+        array.ok_or_else(|| IndexError::WrongSize {
+            path: self.path.clone(),
+            expected: (found / T::BYTES * T::BYTES) as u64,
+            found: found as u64,
+        })
+    }
+
+    /// The same file of which nothing was looked at, so that nothing of it is in memory.
+    pub(super) fn fresh(self) -> Result<Self, IndexError> {
+        let map = Mapped::new(&self.file).map_err(io(&self.path))?;
+        Ok(Self { map, ..self })
     }
 }
 

@@ -5,6 +5,11 @@ use songkin::index::{Answer, BuildOrder, EmbeddedIndex, Engine, Reason, unwatche
 use super::*;
 
 const K: usize = 10;
+const ORDERS: [BuildOrder; 3] = [
+    BuildOrder::Batches,
+    BuildOrder::Serial,
+    BuildOrder::Parallel,
+];
 
 /// The share of true nearest tracks that come back, over some queries near the data; and the answers.
 fn recall(index: &EmbeddedIndex, items: &[Item], filter: &Filter) -> (f64, Vec<Answer>) {
@@ -49,10 +54,10 @@ fn large_graph() -> Settings {
 }
 
 #[test]
-fn finds_nearly_all_in_either_build_order() {
+fn finds_nearly_all_in_every_build_order() {
     let items = clustered(4000, 1);
     let mut settings = large_graph();
-    for order in [BuildOrder::Serial, BuildOrder::Parallel] {
+    for order in ORDERS {
         settings.graph.order = order;
         let index = EmbeddedIndex::build(&items, DIMENSION, settings).unwrap();
         let (recall, answers) = recall(&index, &items, &Filter::All);
@@ -91,10 +96,11 @@ fn walks_past_filter_and_tombstones() {
 }
 
 #[test]
-fn serial_builds_are_the_same_to_the_bit() {
+fn all_builds_but_parallel_ones_are_the_same_to_the_bit() {
     let items = clustered(1500, 8);
-    let settings = large_graph();
-    let bytes = || {
+    let bytes = |order| {
+        let mut settings = large_graph();
+        settings.graph.order = order;
         let dir = tempfile::tempdir().unwrap();
         EmbeddedIndex::create(dir.path(), &items, DIMENSION, settings, &unwatched).unwrap();
         let snapshot = dir.path().join("0000000001");
@@ -103,9 +109,11 @@ fn serial_builds_are_the_same_to_the_bit() {
             std::fs::read(snapshot.join("manifest.json")).unwrap(),
         )
     };
-    let (first, second) = (bytes(), bytes());
-    assert!(first.0.len() > 4 * 1500);
-    assert!(first == second);
+    for order in [BuildOrder::Batches, BuildOrder::Serial] {
+        let (first, second) = (bytes(order), bytes(order));
+        assert!(first.0.len() > 4 * 1500);
+        assert!(first == second, "{order:?}");
+    }
 }
 
 /// In an HNSW graph 500 equal points link to each other only and cut off what is behind them.

@@ -33,7 +33,7 @@ fn graph_settings() -> Settings {
         graph: GraphSettings {
             connections: 8,
             ef_construction: 64,
-            order: BuildOrder::Serial,
+            order: BuildOrder::Batches,
         },
         ..Settings::default()
     }
