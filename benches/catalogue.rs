@@ -8,7 +8,7 @@ use songkin::{
     audio::fingerprint::HASH_BITS,
     catalog::{
         Analysis, AudioFile, Catalog, ContentHash, FileStamp, LocalTrack, Recorded, RelativePath,
-        Subject, TrackTags, Windows,
+        Subject, Windows, folder::TrackTags,
     },
     model::{ModelDir, normalise},
     track::ExtractorId,

@@ -10,7 +10,9 @@
 //! `[points, dimension]`, `queries`, `[queries, dimension]`, and `truth`, `[queries, 10]`, the numbers of the vectors
 //! nearest to each query. It takes these lines:
 //!
-//! - `forward MODEL BATCH`: a forward pass of the first `BATCH` windows; gives how far its output is off at most;
+//! - `forward MODEL BATCH`, `bf16 MODEL BATCH`: a forward pass of the first `BATCH` windows, in f32 or in bf16 (where the processor
+//!   multiplies that); gives how far its output is off at most;
+//! - `peak`: gives how many floating-point operations a second a core's fused multiply-adds make, without any memory;
 //! - `front SECONDS FILE`: the first seconds of a file decoded, resampled and made into windows for the encoder; gives the mean
 //!   of the first one;
 //! - `build`: a graph over the vectors; gives the bytes that index and vectors take in memory;
@@ -25,15 +27,17 @@ mod side;
 
 use std::{
     collections::HashMap,
+    hint::black_box,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use candle_core::{Device, Tensor};
+use pulp::{Arch, Simd, WithSimd};
 use songkin::{
     audio::{DecodeLimits, Decoder, Excerpt, Fbank, FeatureConfig},
     index::{Effort, EmbeddedIndex, Item, Query, Settings, VectorRead},
-    model::{Encoder, ModelDir, Precision},
+    model::{Encoder, ModelDir, Precision, PrecisionChoice},
     track::TrackId,
 };
 
@@ -45,7 +49,15 @@ fn main() {
     side::answer(|line| {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         match words[..] {
-            ["forward", name, batch] => work.forward(name, batch.parse().unwrap()).to_string(),
+            ["forward" | "bf16", name, batch] => {
+                let choice = match words[0] {
+                    "bf16" => PrecisionChoice::Bf16,
+                    _ => PrecisionChoice::F32,
+                };
+                let difference = work.forward(name, choice, batch.parse().unwrap());
+                difference.to_string()
+            }
+            ["peak"] => Arch::new().dispatch(Peak).to_string(),
             ["front", seconds, file] => work
                 .front(seconds.parse().unwrap(), Path::new(file))
                 .to_string(),
@@ -63,7 +75,7 @@ fn main() {
 struct Work {
     dir: PathBuf,
     io: HashMap<String, Tensor>,
-    encoders: HashMap<String, Encoder>,
+    encoders: HashMap<(String, Precision), Encoder>,
     decoder: Decoder,
     features: FeatureConfig,
     fbank: Fbank,
@@ -85,10 +97,12 @@ impl Work {
         }
     }
 
-    fn forward(&mut self, name: &str, batch: usize) -> f32 {
-        let encoder = self.encoders.entry(name.to_owned()).or_insert_with(|| {
+    fn forward(&mut self, name: &str, choice: PrecisionChoice, batch: usize) -> f32 {
+        let precision = choice.on(&Device::Cpu);
+        let key = (name.to_owned(), precision);
+        let encoder = self.encoders.entry(key).or_insert_with(|| {
             let model = ModelDir::load(&self.dir.join(name)).unwrap();
-            model.encoder(&Device::Cpu, Precision::F32).unwrap()
+            model.encoder(&Device::Cpu, precision).unwrap()
         });
         let first = |what: &str| self.io[what].narrow(0, 0, batch).unwrap();
         let output = encoder.ast().forward(&first("windows")).unwrap().embedding;
@@ -131,6 +145,33 @@ impl Work {
         seconds.sort_unstable_by(f64::total_cmp);
         let slow = seconds[(seconds.len() - 1) * 99 / 100];
         format!("{} {slow}", found as f64 / wanted as f64)
+    }
+}
+
+/// Fused multiply-adds on so many registers that none waits for another.
+struct Peak;
+
+impl WithSimd for Peak {
+    /// Floating-point operations a second.
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        const REGISTERS: usize = 12;
+        const ROUNDS: usize = 10_000_000;
+        let factor = simd.splat_f32s(black_box(0.999));
+        let mut sums = [simd.splat_f32s(black_box(1.0)); REGISTERS];
+        let started = Instant::now();
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(factor, *sum, factor);
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        for sum in sums {
+            black_box(simd.reduce_sum_f32s(sum));
+        }
+        (2 * REGISTERS * ROUNDS * S::F32_LANES) as f64 / seconds
     }
 }
 

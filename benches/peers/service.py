@@ -3,8 +3,8 @@
     uvicorn is started by scripts/bench-load; by hand: python service.py DATA_DIRECTORY PORT [--workers N] [--threads N]
 
 The weights are those of the active generation, and so are the vectors. An MP3 as the body, the ten nearest tracks back. The
-model is loaded once, inference builds no graph, and requests are computed by a pool of threads; how many threads, and how
-many each forward pass takes, was measured (see docs/SERVING.md).
+model is loaded once, inference builds no graph, and requests are computed by a pool of threads: as many as FastAPI gives a
+plain function, and as many a forward pass as PyTorch takes by itself, unless told otherwise.
 """
 
 import argparse
@@ -106,10 +106,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("port", type=int)
-    parser.add_argument("--workers", type=int, default=2, help="requests computed at once (default: 2)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of a forward pass (default: 2)")
+    parser.add_argument("--workers", type=int, default=40, help="requests computed at once (default: 40)")
+    parser.add_argument("--threads", type=int, help="threads of a forward pass (default: one a core)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     app = service(Catalogue(arguments.data), arguments.workers)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
 

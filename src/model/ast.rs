@@ -414,7 +414,13 @@ impl Ast {
     /// When the windows have another shape, `kept` names patches that they or the grid do not
     /// have, or the device fails.
     pub fn forward_kept(&self, windows: &Tensor, kept: Option<&KeptPatches>) -> Result<AstOutput> {
-        self.encode(self.embeddings.forward(windows, kept)?)
+        let forward = || self.encode(self.embeddings.forward(windows, kept)?);
+        match &self.packed {
+            // On a thread of the pool, or every operation would wake one and wait for it.
+            Packed::Once(_) => rayon::scope(|_| forward()),
+            // A card's context belongs to its thread.
+            Packed::Never | Packed::EveryPass(..) => forward(),
+        }
     }
 
     /// [`Ast::forward`] over a few patches of each window, others in each: unstructured patchout.

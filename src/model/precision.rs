@@ -73,7 +73,9 @@ impl PrecisionChoice {
             Self::Auto => Precision::suiting(compute_capability(device)),
             Self::F32 => Precision::F32,
             Self::Bf16 if device.is_cpu() && !kernels::multiplies_bf16() => {
-                tracing::warn!("this processor does not multiply bf16 (AVX512_BF16), computing in f32");
+                tracing::warn!(
+                    "this processor does not multiply bf16 (AVX512_BF16), computing in f32"
+                );
                 Precision::F32
             }
             Self::Bf16 => Precision::Bf16,

@@ -33,8 +33,9 @@ pub(super) unsafe trait Element:
     /// The nearest values.
     fn rounded(values: &[f32]) -> Cow<'_, [Self]>;
 
-    /// A cell, from its first value to its last.
-    fn cell(value: impl Fn(usize) -> Self) -> Self::Cell;
+    /// Cells of the values that stand above each other in `DEPTH` rows, which the function gives; a row
+    /// that is not there is zeros.
+    fn stack<'a>(row: impl Fn(usize) -> Option<&'a [Self]>, out: &mut [Self::Cell]);
 
     /// Runs work on the machine's widest registers.
     fn run<W: Work<Self>>(work: W);
@@ -92,9 +93,11 @@ unsafe impl Element for f32 {
         Cow::Borrowed(values)
     }
 
-    #[inline(always)]
-    fn cell(value: impl Fn(usize) -> Self) -> Self {
-        value(0)
+    fn stack<'a>(row: impl Fn(usize) -> Option<&'a [Self]>, out: &mut [Self]) {
+        match row(0) {
+            Some(row) => out.copy_from_slice(row),
+            None => out.fill(0.0),
+        }
     }
 
     fn run<W: Work<Self>>(work: W) {
@@ -186,9 +189,21 @@ unsafe impl Element for Bf16 {
         values.iter().map(|value| Self::round(*value)).collect()
     }
 
-    #[inline(always)]
-    fn cell(value: impl Fn(usize) -> Self) -> u32 {
-        u32::from(value(0).0) | u32::from(value(1).0) << 16
+    fn stack<'a>(row: impl Fn(usize) -> Option<&'a [Self]>, out: &mut [u32]) {
+        let cell = |low: Self, high: Self| u32::from(low.0) | u32::from(high.0) << 16;
+        match (row(0), row(1)) {
+            (Some(low), Some(high)) => {
+                for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+                    *out = cell(*low, *high);
+                }
+            }
+            (Some(low), None) => {
+                for (out, low) in out.iter_mut().zip(low) {
+                    *out = cell(*low, Self::default());
+                }
+            }
+            (None, _) => out.fill(0),
+        }
     }
 
     /// # Panics

@@ -84,8 +84,12 @@ impl<'a, T: Element> Matrix<'a, T> {
     #[inline(always)]
     pub(super) fn tile<const ROWS: usize>(self, first: usize) -> Tile<'a, T, ROWS> {
         assert_eq!(self.columns % T::DEPTH, 0, "cells have to be whole");
+        let mut rows = [std::ptr::null(); ROWS];
+        for (row, pointer) in rows.iter_mut().enumerate() {
+            *pointer = self.row(first + row).as_ptr().cast();
+        }
         Tile {
-            rows: std::array::from_fn(|row| self.row(first + row).as_ptr().cast()),
+            rows,
             cells: self.columns / T::DEPTH,
             values: PhantomData,
         }

@@ -40,9 +40,7 @@ impl<T: Element> Panels<T> {
                     let row = cell * T::DEPTH + depth;
                     (row < rows).then(|| &matrix.row(row)[place..place + taken])
                 };
-                for (column, target) in there.iter_mut().enumerate() {
-                    *target = T::cell(|depth| row(depth).map_or(T::default(), |row| row[column]));
-                }
+                T::stack(row, there);
                 rest.fill(T::Cell::default());
             }
         });
@@ -225,15 +223,15 @@ impl<T: Element, D: Sink<T>> Product<'_, T, D> {
         if place + width <= self.rhs.columns {
             for row in 0..ROWS {
                 let mut values = values(row);
-                let values = &mut values[..width];
-                self.sink.take(engine, first + row, place, values);
+                self.sink
+                    .take(engine, first + row, place, &mut values[..width]);
             }
         } else {
             let taken = self.rhs.columns - place;
             for row in 0..ROWS {
                 let mut values = values(row);
-                let values = &mut values[..taken];
-                self.sink.take(engine, first + row, place, values);
+                self.sink
+                    .take(engine, first + row, place, &mut values[..taken]);
             }
         }
     }

@@ -156,6 +156,41 @@ pub(super) fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
     (if x < 0.0 { tail } else { 1.0 - tail }, bell)
 }
 
+/// Where [`cumulative`] holds the normal distribution at its ends, whose probability there is 6e-8.
+const END: f32 = 5.3;
+
+/// [`normal`]'s cumulative probability alone, to an absolute error of 3e-7, in half the time.
+///
+/// `1/2 + x P(u)` with `u = 2 x^2 / END^2 - 1` in [-1, 1]: an odd function less its middle. `P` is the least-squares
+/// polynomial through 400 Chebyshev nodes; its coefficients fall so fast that f32 holds all that they say.
+#[inline(always)]
+pub(super) fn cumulative<const FMA: bool>(x: f32) -> f32 {
+    const P: [f32; 15] = [
+        2.742_032e-4,
+        -7.606_791e-4,
+        7.634_524e-4,
+        -1.107_903_9e-3,
+        3.094_145_3e-3,
+        -5.835_503e-3,
+        8.854_284_9e-3,
+        -1.319_333_1e-2,
+        1.891_732e-2,
+        -2.529_618_5e-2,
+        3.208_083e-2,
+        -3.958_917e-2,
+        4.926_409e-2,
+        -6.651_85e-2,
+        1.333_925_6e-1,
+    ];
+    let x = x.clamp(-END, END);
+    let u = mul_add::<FMA>(x * x, 2.0 / (END * END), -1.0);
+    let mut series = P[0];
+    for coefficient in &P[1..] {
+        series = mul_add::<FMA>(series, u, *coefficient);
+    }
+    mul_add::<FMA>(x, series, 0.5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +234,17 @@ mod tests {
                 );
             }
         }
+        for step in -5300..=5300 {
+            let x = step as f32 / 1000.0;
+            let probability = 0.5 * (1.0 + erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
+            for got in [cumulative::<true>(x), cumulative::<false>(x)] {
+                let error = (f64::from(got) - probability).abs();
+                assert!(error < 3e-7, "{x} is off by {error}");
+            }
+        }
+        assert!((cumulative::<true>(40.0) - 1.0).abs() < 3e-7);
+        assert!(cumulative::<true>(-40.0).abs() < 3e-7);
+        assert!(cumulative::<true>(f32::NAN).is_nan());
         assert_eq!(normal::<true>(40.0).0, 1.0);
         assert!(normal::<true>(-40.0).0 < 1e-30);
         assert!(normal::<true>(f32::NAN).0.is_nan());

@@ -3,7 +3,7 @@
 use super::{
     element::{Element, Engine},
     matrix::MatrixMut,
-    simd::normal,
+    simd::cumulative,
 };
 
 /// Takes the sums of a product of some element.
@@ -102,9 +102,9 @@ impl<T: Element> Sink<T> for Activated<'_, T> {
         add_bias(sums, self.bias, column);
         for sum in sums.iter_mut() {
             *sum *= if G::FUSED {
-                normal::<true>(*sum).0
+                cumulative::<true>(*sum)
             } else {
-                normal::<false>(*sum).0
+                cumulative::<false>(*sum)
             };
         }
         engine.round(sums, &mut self.out.row(row)[column..][..sums.len()]);
