@@ -19,8 +19,15 @@ use super::{
     sink::{Scaled, Written},
 };
 
-/// Most queries whose scores are computed at once.
-const QUERIES: usize = 64;
+/// Most queries whose scores the backward pass computes at once.
+const QUERIES: usize = 128;
+
+/// Queries whose scores the forward pass computes at once: whole tiles, and so many that their scores, 160 KiB
+/// at most, stay in a core's cache beside keys and values.
+fn queries_at_once(tokens: usize) -> usize {
+    const SCORES: usize = 40 << 10;
+    (SCORES / tokens / 8 * 8).clamp(8, QUERIES)
+}
 
 /// What the backward pass needs of the forward pass.
 pub(super) struct Kept {
@@ -154,6 +161,7 @@ fn heads<T: Element>(
             ]
         })
         .collect();
+    let block = queries_at_once(tokens);
     let mut tasks = Vec::new();
     for (((qkv, sides), context), log_sums) in between
         .qkv
@@ -170,9 +178,9 @@ fn heads<T: Element>(
         {
             let [queries, ..] = parts(shape, tokens, qkv, head);
             for ((first, context), log_sums) in (0..tokens)
-                .step_by(QUERIES)
-                .zip(context.split_rows(QUERIES))
-                .zip(log_sums.chunks_mut(QUERIES))
+                .step_by(block)
+                .zip(context.split_rows(block))
+                .zip(log_sums.chunks_mut(block))
             {
                 let queries = queries.rows(first, log_sums.len());
                 tasks.push((queries, keys, values, context, log_sums));
@@ -184,8 +192,8 @@ fn heads<T: Element>(
     tasks.into_par_iter().with_max_len(1).for_each_init(
         || {
             (
-                pools.values.take(QUERIES * tokens),
-                pools.elements.take(QUERIES * width),
+                pools.values.take(block * tokens),
+                pools.elements.take(block * width),
                 [0.0; QUERIES],
             )
         },
