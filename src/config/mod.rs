@@ -237,7 +237,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("model.device", "`auto`, `cpu` or `cuda`"),
     (
         "model.precision",
-        "`f32`, `bf16`, `f16`, or `auto`: f32 on a CPU, bf16 on CUDA where the card has it, else f16",
+        "`f32`, `bf16`, `f16`, or `auto`: bf16 where the device multiplies it (AVX512_BF16 on a CPU), else f32 on a CPU and f16 on CUDA",
     ),
     (
         "model.max_device_mib",

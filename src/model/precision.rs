@@ -39,9 +39,11 @@ impl Precision {
     }
 
     /// What suits a card of a compute capability (none is a CPU): bf16 from 8.0 (Ampere) on, which
-    /// is the first that multiplies it; before, f16.
-    fn suiting(capability: Option<(i32, i32)>) -> Self {
+    /// is the first that multiplies it; before, f16. A CPU computes in bf16 where it multiplies that, in
+    /// which `docs/MODEL.md` has no loss of retrieval, and else in f32.
+    fn suiting(capability: Option<(i32, i32)>, cpu_multiplies_bf16: bool) -> Self {
         match capability {
+            None if cpu_multiplies_bf16 => Self::Bf16,
             None => Self::F32,
             Some((major, _)) if major >= 8 => Self::Bf16,
             Some(_) => Self::F16,
@@ -53,7 +55,7 @@ impl Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
-    /// f32 on a CPU; on CUDA bf16 where the card multiplies it, else f16.
+    /// bf16 where the device multiplies it; else f32 on a CPU and f16 on CUDA.
     #[default]
     Auto,
     /// [`Precision::F32`].
@@ -70,7 +72,9 @@ impl PrecisionChoice {
     #[must_use]
     pub fn on(self, device: &Device) -> Precision {
         match self {
-            Self::Auto => Precision::suiting(compute_capability(device)),
+            Self::Auto => {
+                Precision::suiting(compute_capability(device), kernels::multiplies_bf16())
+            }
             Self::F32 => Precision::F32,
             Self::Bf16 if device.is_cpu() && !kernels::multiplies_bf16() => {
                 tracing::warn!(
@@ -89,17 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_gets_what_it_multiplies_and_a_cpu_f32() {
-        assert_eq!(PrecisionChoice::Auto.on(&Device::Cpu), Precision::F32);
-        let bf16 = if kernels::multiplies_bf16() {
-            Precision::Bf16
-        } else {
-            Precision::F32
-        };
-        assert_eq!(PrecisionChoice::Bf16.on(&Device::Cpu), bf16);
-        assert_eq!(Precision::suiting(Some((7, 5))), Precision::F16);
-        for newer in [(8, 0), (8, 9), (9, 0), (12, 0)] {
-            assert_eq!(Precision::suiting(Some(newer)), Precision::Bf16);
+    fn a_device_gets_what_it_multiplies() {
+        for cpu in [false, true] {
+            assert_eq!(Precision::suiting(Some((7, 5)), cpu), Precision::F16);
+            for newer in [(8, 0), (8, 9), (9, 0), (12, 0)] {
+                assert_eq!(Precision::suiting(Some(newer), cpu), Precision::Bf16);
+            }
         }
+        assert_eq!(Precision::suiting(None, true), Precision::Bf16);
+        assert_eq!(Precision::suiting(None, false), Precision::F32);
+        let auto = PrecisionChoice::Auto.on(&Device::Cpu);
+        assert_eq!(PrecisionChoice::Bf16.on(&Device::Cpu), auto);
+        assert_eq!(PrecisionChoice::F32.on(&Device::Cpu), Precision::F32);
     }
 }
