@@ -216,8 +216,12 @@ unsafe impl Element for Bf16 {
 
 #[cfg(target_arch = "x86_64")]
 mod native {
-    use std::arch::x86_64::{
-        __m512, __m512i, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+    use std::{
+        arch::x86_64::{
+            __m256bh, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+            _mm512_set1_epi32, _mm512_setzero_ps,
+        },
+        mem::transmute,
     };
 
     use pulp::{Simd, f32x16, u32x16, x86::V4};
@@ -275,7 +279,8 @@ mod native {
             // registers of 512 bits all of whose bits are values.
             unsafe {
                 let cell: __m512i = _mm512_set1_epi32(cell.cast_signed());
-                _mm512_dpbf16_ps(sums, std::mem::transmute(cell), std::mem::transmute(cells))
+                let cell = transmute::<__m512i, __m512bh>(cell);
+                _mm512_dpbf16_ps(sums, cell, transmute::<u32x16, __m512bh>(cells))
             }
         }
 
@@ -292,8 +297,8 @@ mod native {
                 // SAFETY: a `Pairs` is there only where AVX-512's BF16 extension is; arrays and
                 // registers have the same bits, all of which are values.
                 *out = unsafe {
-                    let values: __m512 = std::mem::transmute(*values);
-                    std::mem::transmute(_mm512_cvtneps_pbh(values))
+                    let values = transmute::<[f32; 16], __m512>(*values);
+                    transmute::<__m256bh, [Bf16; 16]>(_mm512_cvtneps_pbh(values))
                 };
             }
             for (value, out) in rest.iter().zip(out_rest) {
