@@ -471,15 +471,19 @@ impl Packed {
             return Ok(Self::EveryPass(parts, Buffers::default()));
         }
         layers.clear();
-        Ok(Self::Once(kernels::prepare(&parts, products, shape)?))
+        Ok(Self::Once(kernels::prepare(
+            &pack(&parts)?,
+            products,
+            shape,
+        )?))
     }
 }
 
-/// All weights, one after another.
+/// All weights, one after another, in f32.
 fn pack(parts: &[Tensor]) -> Result<Tensor> {
     let flat = parts
         .iter()
-        .map(Tensor::flatten_all)
+        .map(|part| part.to_dtype(DType::F32)?.flatten_all())
         .collect::<Result<Vec<_>>>()?;
     Tensor::cat(&flat, 0)
 }

@@ -153,22 +153,18 @@ pub(in crate::model) fn multiplies_bf16() -> bool {
     element::Bf16::available()
 }
 
-/// Puts the weights of a stack, in the order in which [`stack`] takes them, in order for [`encode`].
+/// Puts the weights of a stack, packed as [`stack`] takes them, in order for [`encode`], which multiplies
+/// in the type that is given.
 ///
 /// # Errors
 ///
-/// When the kernels do not [`take`] them, or they do not fit the shape.
+/// When the kernels do not [`take`] that type, or the weights do not fit the shape.
 pub(in crate::model) fn prepare(
-    weights: &[Tensor],
+    packed: &Tensor,
     products: DType,
     shape: StackShape,
 ) -> Result<Prepared> {
-    let flat = weights
-        .iter()
-        .map(|weight| weight.to_dtype(DType::F32)?.flatten_all())
-        .collect::<Result<Vec<_>>>()?;
-    let packed = Tensor::cat(&flat, 0)?;
-    let packed = storage::values(&packed)?;
+    let packed = storage::values(packed)?;
     if !take(products, &shape) || packed.len() != shape.layers * shape.layer_len() {
         bail!("the weights do not fit the stack {shape:?} in {products:?}");
     }
