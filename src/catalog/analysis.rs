@@ -64,6 +64,15 @@ pub struct AnalysedTrack {
     pub split: Option<super::Split>,
 }
 
+/// The windows of a track.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrackWindows {
+    /// The track.
+    pub id: TrackId,
+    /// Their embeddings.
+    pub windows: Windows,
+}
+
 /// A track's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackLandmarks {

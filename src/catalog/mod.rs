@@ -27,7 +27,7 @@ mod tracks;
 mod trainable;
 
 pub use crate::track::ExtractorId;
-pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, Windows};
+pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, TrackWindows, Windows};
 pub use error::CatalogError;
 pub use file::{
     AudioFile, BadFile, BadReason, ContentHash, DuplicateFile, FileStamp, FileState, FoundFile,

@@ -6,9 +6,9 @@ use futures_util::stream::{self, Stream, TryStreamExt};
 use sqlx::FromRow;
 
 use super::{
-    AnalysedTrack, Catalog, CatalogError, ExtractorId, Split, TrackLandmarks, Windows,
+    AnalysedTrack, Catalog, CatalogError, ExtractorId, Split, TrackLandmarks, TrackWindows,
+    Windows,
     analysis::{f32_values, pair_values},
-    tracks::json_array,
 };
 use crate::track::TrackId;
 
@@ -26,19 +26,13 @@ impl Catalog {
         extractor: &ExtractorId,
     ) -> impl Stream<Item = Result<AnalysedTrack, CatalogError>> + Send + use<> {
         let (catalog, extractor) = (self.clone(), extractor.clone());
-        stream::try_unfold(None, move |after| {
-            let (catalog, extractor) = (catalog.clone(), extractor.clone());
-            async move {
-                let page = catalog.analysed_page(&extractor, after, PAGE).await?;
-                Ok::<_, CatalogError>(
-                    page.last()
-                        .map(|last| last.id)
-                        .map(|last| (page, Some(last))),
-                )
-            }
-        })
-        .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
-        .try_flatten()
+        paged(
+            move |after| {
+                let (catalog, extractor) = (catalog.clone(), extractor.clone());
+                async move { catalog.analysed_page(&extractor, after, PAGE).await }
+            },
+            |track| track.id,
+        )
     }
 
     /// At most `limit` analysed tracks with ids above `after`, by id.
@@ -77,29 +71,31 @@ impl Catalog {
         rows.into_iter().map(|row| row.into_track(&tree)).collect()
     }
 
-    /// The embeddings of tracks' windows, in one query; a track is missing where the extractor has
-    /// not analysed the content of its file.
+    /// The windows of at most `limit` analysed tracks with ids above `after`, by id.
     ///
     /// # Errors
     /// [`CatalogError::Database`], [`CatalogError::Damaged`].
-    pub async fn windows_of(
+    pub async fn windows_page(
         &self,
-        tracks: &[TrackId],
         extractor: &ExtractorId,
-    ) -> Result<HashMap<TrackId, Windows>, CatalogError> {
+        after: Option<TrackId>,
+        limit: u32,
+    ) -> Result<Vec<TrackWindows>, CatalogError> {
         let rows: Vec<(u32, Vec<u8>, Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT a.track_id, a.window_starts, a.windows, e.dim FROM extractors e
-             JOIN analyses a ON a.extractor_id = e.id
+            "SELECT a.track_id, a.window_starts, a.windows, e.dim FROM analyses a
+             JOIN extractors e ON e.id = a.extractor_id
              JOIN files f ON f.track_id = a.track_id AND f.sha256 = a.sha256
-             WHERE e.name = ? AND a.track_id IN (SELECT value FROM json_each(?))",
+             WHERE e.name = ? AND a.track_id > ? AND f.missing_since IS NULL
+             ORDER BY a.track_id LIMIT ?",
         )
         .bind(extractor.as_str())
-        .bind(json_array(tracks))
+        .bind(after.map_or(-1, |id| i64::from(id.0)))
+        .bind(limit)
         .fetch_all(self.reader())
         .await?;
         let windows = |(track, starts, vectors, dim): (u32, Vec<u8>, Vec<u8>, i64)| {
-            let track = TrackId(track);
-            let damaged = |column| CatalogError::Damaged { track, column };
+            let id = TrackId(track);
+            let damaged = |column| CatalogError::Damaged { track: id, column };
             let start_seconds = f32_values(&starts).ok_or(damaged("window starts"))?;
             let vectors = f32_values(&vectors)
                 .filter(|v| {
@@ -111,23 +107,27 @@ impl Catalog {
                 start_seconds,
                 vectors,
             };
-            Ok((track, windows))
+            Ok(TrackWindows { id, windows })
         };
         rows.into_iter().map(windows).collect()
     }
 
-    /// A track's fingerprint; none where the extractor has not analysed the content of its file.
+    /// The windows of all available tracks that the extractor has analysed, by id, in pages.
     ///
     /// # Errors
-    /// [`CatalogError::Database`], [`CatalogError::Damaged`].
-    pub async fn landmarks_of(
+    /// As for [`Self::analysed_tracks`].
+    pub fn windows(
         &self,
-        track: TrackId,
         extractor: &ExtractorId,
-    ) -> Result<Option<TrackLandmarks>, CatalogError> {
-        let before = track.0.checked_sub(1).map(TrackId);
-        let page = self.landmarks_page(extractor, before, 1).await?;
-        Ok(page.into_iter().find(|found| found.id == track))
+    ) -> impl Stream<Item = Result<TrackWindows, CatalogError>> + Send + use<> {
+        let (catalog, extractor) = (self.clone(), extractor.clone());
+        paged(
+            move |after| {
+                let (catalog, extractor) = (catalog.clone(), extractor.clone());
+                async move { catalog.windows_page(&extractor, after, PAGE).await }
+            },
+            |track| track.id,
+        )
     }
 
     /// At most `limit` fingerprints of analysed tracks with ids above `after`, by id.
@@ -173,20 +173,31 @@ impl Catalog {
         extractor: &ExtractorId,
     ) -> impl Stream<Item = Result<TrackLandmarks, CatalogError>> + Send + use<> {
         let (catalog, extractor) = (self.clone(), extractor.clone());
-        stream::try_unfold(None, move |after| {
-            let (catalog, extractor) = (catalog.clone(), extractor.clone());
-            async move {
-                let page = catalog.landmarks_page(&extractor, after, PAGE).await?;
-                Ok::<_, CatalogError>(
-                    page.last()
-                        .map(|last| last.id)
-                        .map(|last| (page, Some(last))),
-                )
-            }
-        })
-        .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
-        .try_flatten()
+        paged(
+            move |after| {
+                let (catalog, extractor) = (catalog.clone(), extractor.clone());
+                async move { catalog.landmarks_page(&extractor, after, PAGE).await }
+            },
+            |track| track.id,
+        )
     }
+}
+
+/// The items of consecutive pages, each page asked for with the id of the last item before it, until one is empty.
+fn paged<T: Send, F: Future<Output = Result<Vec<T>, CatalogError>> + Send>(
+    page: impl Fn(Option<TrackId>) -> F + Send,
+    id: fn(&T) -> TrackId,
+) -> impl Stream<Item = Result<T, CatalogError>> + Send {
+    stream::try_unfold(None, move |after| {
+        let page = page(after);
+        async move {
+            let page = page.await?;
+            let last = page.last().map(id);
+            Ok::<_, CatalogError>(last.map(|last| (page, Some(last))))
+        }
+    })
+    .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
+    .try_flatten()
 }
 
 #[derive(FromRow)]

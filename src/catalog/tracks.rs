@@ -104,6 +104,8 @@ struct TrackRow {
     released_on: Option<String>,
     split: Option<String>,
     available: bool,
+    /// Pairs of id and title as JSON, in the track's own order.
+    genres: String,
 }
 
 /// The tracks that exist among `ids`.
@@ -114,9 +116,6 @@ pub(super) async fn described(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let ids = json_array(ids);
-    // Both queries in one snapshot: a write in between must not pair old tracks with new genres.
-    let mut tx = reader.begin().await?;
     let rows: Vec<TrackRow> = sqlx::query_as(
         "SELECT t.id, t.source, t.title, t.artist_id, a.name AS artist_name,
                 t.album_id, b.title AS album_title,
@@ -124,40 +123,34 @@ pub(super) async fn described(
                 coalesce(t.licence_url, c.url) AS licence_url,
                 t.attribution_url, t.duration_seconds, t.year, t.released_on, t.split,
                 EXISTS (SELECT 1 FROM files f
-                        WHERE f.track_id = t.id AND f.missing_since IS NULL) AS available
+                        WHERE f.track_id = t.id AND f.missing_since IS NULL) AS available,
+                (SELECT json_group_array(json_array(g.id, g.title) ORDER BY tg.position)
+                 FROM track_genres tg JOIN genres g ON g.id = tg.genre_id
+                 WHERE tg.track_id = t.id) AS genres
          FROM tracks t
          LEFT JOIN artists a ON a.id = t.artist_id
          LEFT JOIN albums b ON b.id = t.album_id
          LEFT JOIN licences c ON c.id = t.licence_id
          WHERE t.id IN (SELECT value FROM json_each(?))",
     )
-    .bind(&ids)
-    .fetch_all(&mut *tx)
+    .bind(json_array(ids))
+    .fetch_all(reader)
     .await?;
-    let genres: Vec<(u32, i64, String)> = sqlx::query_as(
-        "SELECT tg.track_id, g.id, g.title
-         FROM track_genres tg JOIN genres g ON g.id = tg.genre_id
-         WHERE tg.track_id IN (SELECT value FROM json_each(?))
-         ORDER BY tg.track_id, tg.position",
-    )
-    .bind(&ids)
-    .fetch_all(&mut *tx)
-    .await?;
-    let mut tracks: HashMap<_, _> = rows
-        .into_iter()
-        .map(|row| (TrackId(row.id), Track::from(row)))
-        .collect();
-    for (track, id, title) in genres {
-        if let Some(track) = tracks.get_mut(&TrackId(track)) {
-            track.genres.push(Genre { id, title });
-        }
-    }
-    Ok(tracks)
+    rows.into_iter()
+        .map(|row| Ok((TrackId(row.id), Track::try_from(row)?)))
+        .collect()
 }
 
-impl From<TrackRow> for Track {
-    fn from(row: TrackRow) -> Self {
-        Self {
+impl TryFrom<TrackRow> for Track {
+    type Error = CatalogError;
+
+    fn try_from(row: TrackRow) -> Result<Self, CatalogError> {
+        let genres: Vec<(i64, String)> =
+            serde_json::from_str(&row.genres).map_err(|_| CatalogError::Damaged {
+                track: TrackId(row.id),
+                column: "genres",
+            })?;
+        Ok(Self {
             id: TrackId(row.id),
             source: Source::from_name(&row.source).unwrap_or(Source::Folder),
             title: row.title,
@@ -169,7 +162,10 @@ impl From<TrackRow> for Track {
                 .album_id
                 .zip(row.album_title)
                 .map(|(id, title)| Album { id, title }),
-            genres: Vec::new(),
+            genres: genres
+                .into_iter()
+                .map(|(id, title)| Genre { id, title })
+                .collect(),
             licence: row
                 .licence_id
                 .zip(row.licence_spdx)
@@ -186,7 +182,7 @@ impl From<TrackRow> for Track {
             duration_seconds: row.duration_seconds,
             split: row.split.as_deref().and_then(Split::from_name),
             available: row.available,
-        }
+        })
     }
 }
 

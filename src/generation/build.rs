@@ -3,12 +3,17 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
 };
 
 use futures_util::TryStreamExt;
+use tempfile::TempDir;
 
-use super::{GenerationError, GenerationStore, Manifest, ModelCard, manifest, probe::Probes};
+use super::{
+    Copies, GenerationError, GenerationStore, Manifest, ModelCard, manifest, probe::Probes,
+    windows::WindowWriter,
+};
 use crate::{
     audio::fingerprint::Landmark,
     batch::Batcher,
@@ -76,19 +81,26 @@ pub async fn build(
         })
         .try_collect()
         .await?;
+    let staged = sources.store.stage()?;
+    let mut windows = WindowWriter::create(staged.path(), sources.model.config.hidden_size)?;
+    let mut tracks = pin!(sources.catalog.windows(extractor));
+    while let Some(track) = tracks.try_next().await? {
+        windows.push(&track)?;
+    }
+    windows.finish()?;
     // Minutes of CPU on a large catalogue, on a thread that may block.
-    tokio::task::block_in_place(|| write(sources, settings, &items, landmarks, watch))
+    tokio::task::block_in_place(|| write(sources, settings, staged, &items, &landmarks, watch))
 }
 
 fn write(
     sources: &Sources<'_>,
     settings: BuildSettings,
+    staged: TempDir,
     items: &[Item],
-    landmarks: Vec<(TrackId, Vec<Landmark>)>,
+    tracks: &[(TrackId, Vec<Landmark>)],
     watch: &Watch<'_>,
 ) -> Result<Manifest, GenerationError> {
     let model = sources.model;
-    let staged = sources.store.stage()?;
     let dir = staged.path();
     model.save(&dir.join(manifest::MODEL_DIR))?;
     let dimension = model.config.hidden_size;
@@ -100,10 +112,11 @@ fn write(
         watch,
     )?;
     let path = dir.join(manifest::LANDMARKS_FILE);
-    let landmarks = LandmarkIndex::build(landmarks)?;
+    let landmarks = LandmarkIndex::build(tracks.iter().cloned())?;
     fs::File::create(&path)
         .and_then(|file| landmarks.save(file))
         .map_err(|source| GenerationError::Io { path, source })?;
+    Copies::find(&landmarks, tracks, watch)?.write(dir)?;
     let extractor = Extractor::load(model, sources.batcher)?;
     let ids: Vec<TrackId> = items.iter().map(|item| item.id).collect();
     Probes::make(&extractor, sources.batcher, &ids)?.write(dir)?;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::GenerationError;
@@ -18,8 +18,8 @@ pub(super) const MODEL_DIR: &str = "model";
 pub(super) const INDEX_DIR: &str = "index";
 pub(super) const LANDMARKS_FILE: &str = "landmarks.bin";
 pub(super) const REPORT_DIR: &str = "report";
-/// 2: with probes.
-const FORMAT: u32 = 2;
+/// 2: with probes. 3: with windows and copies.
+const FORMAT: u32 = 3;
 
 /// What a person should know of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,19 +116,11 @@ impl Manifest {
     /// [`GenerationError`] when it is missing, newer than this program, or not what was written.
     pub fn read(dir: &Path) -> Result<Self, GenerationError> {
         let path = dir.join(MANIFEST_FILE);
-        let text = fs::read(&path).map_err(|source| GenerationError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let fault = |source| GenerationError::Manifest {
-            path: path.clone(),
-            source,
-        };
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
-        let Format { format } = serde_json::from_slice(&text).map_err(fault)?;
+        let Format { format } = read_json(&path)?;
         if format > FORMAT {
             return Err(GenerationError::NewerFormat {
                 found: format,
@@ -141,7 +133,7 @@ impl Manifest {
                 known: FORMAT,
             });
         }
-        let manifest: Self = serde_json::from_slice(&text).map_err(fault)?;
+        let manifest: Self = read_json(&path)?;
         if manifest.id != manifest.content_id() {
             return Err(GenerationError::Damaged { path });
         }
@@ -163,6 +155,27 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Writes what a generation keeps as JSON.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), GenerationError> {
+    let text = serde_json::to_vec(value).expect("a generation's parts are plain data");
+    fs::write(path, text).map_err(|source| GenerationError::Io {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Reads what [`write_json`] wrote.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, GenerationError> {
+    let text = fs::read(path).map_err(|source| GenerationError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| GenerationError::Json {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// All files below `dir`, in the order of their paths.

@@ -6,7 +6,9 @@
 //! manifest.json   format, model, extractor, counts, and a SHA-256 for every other file
 //! model/          config.json, preprocessor_config.json, model.safetensors
 //! index/          track embeddings and graph
+//! windows.bin     embeddings of the tracks' windows
 //! landmarks.bin   fingerprints of the recordings
+//! copies.json     which tracks hold the same recording
 //! probes.json     what a self-check should find
 //! report/         how the model fared on tracks that it was not trained on, where it was evaluated
 //! ```
@@ -14,16 +16,20 @@
 //! Nothing is served from a directory whose files do not have the hashes of its manifest.
 
 mod build;
+mod copies;
 mod manifest;
 mod probe;
 mod store;
+mod windows;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use build::{BuildSettings, Sources, build};
+pub use copies::Copies;
 pub use manifest::{FileEntry, Manifest, ModelCard};
 pub use probe::SelfCheckFault;
 pub use store::GenerationStore;
+pub use windows::{WindowFault, WindowFile};
 
 use crate::{
     batch::Batcher,
@@ -49,9 +55,9 @@ pub enum GenerationError {
         /// Why.
         source: std::io::Error,
     },
-    /// The manifest cannot be understood.
-    #[error("{} is not a manifest", path.display())]
-    Manifest {
+    /// A file of JSON cannot be understood.
+    #[error("{} is not what a build writes", path.display())]
+    Json {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -99,6 +105,14 @@ pub enum GenerationError {
     /// The index cannot be built or loaded.
     #[error("the generation's index")]
     Index(#[from] IndexError),
+    /// The windows cannot be written or read.
+    #[error("{}", path.display())]
+    Windows {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: WindowFault,
+    },
     /// The landmarks cannot be loaded.
     #[error("the generation's landmarks")]
     Landmarks(#[from] LandmarkError),
@@ -115,8 +129,12 @@ pub struct Generation {
     pub extractor: Extractor,
     /// Finds tracks by embedding.
     pub index: EmbeddedIndex,
+    /// What there is of each track beside its embedding.
+    pub windows: WindowFile,
     /// Finds tracks by fingerprint.
     pub landmarks: LandmarkIndex,
+    /// What that finds for the tracks themselves.
+    pub copies: Copies,
 }
 
 impl Generation {
@@ -140,18 +158,22 @@ impl Generation {
         }
         let extractor = Extractor::load(&model, batcher)?;
         let index = EmbeddedIndex::open(&dir.join(manifest::INDEX_DIR))?;
-        if index.describe().dimension != extractor.dim() {
+        let windows = WindowFile::open(dir)?;
+        if [index.describe().dimension, windows.dim()] != [extractor.dim(); 2] {
             return Err(GenerationError::Mismatch(
                 "the vectors have another dimension than the encoder gives",
             ));
         }
         let landmarks = LandmarkIndex::open(&dir.join(manifest::LANDMARKS_FILE))?;
+        let copies = Copies::read(dir)?;
         Probes::read(dir)?.check(&extractor, batcher, &index)?;
         Ok(Self {
             manifest,
             extractor,
             index,
+            windows,
             landmarks,
+            copies,
         })
     }
 }

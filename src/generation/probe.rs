@@ -4,13 +4,13 @@
 //! tracks. Whoever loads the generation embeds the clips again and searches for the tracks: a
 //! front end, a device or a graph that computes something else is found before it answers anyone.
 
-use std::{cmp::Ordering, f32::consts::TAU, fs, path::Path};
+use std::{cmp::Ordering, f32::consts::TAU, path::Path};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::GenerationError;
+use super::{GenerationError, manifest};
 use crate::{
     audio::SAMPLE_RATE,
     batch::Batcher,
@@ -82,18 +82,11 @@ impl Probes {
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), GenerationError> {
-        let path = dir.join(PROBES_FILE);
-        let text = serde_json::to_vec(self).expect("probes are plain data");
-        fs::write(&path, text).map_err(|source| GenerationError::Io { path, source })
+        manifest::write_json(&dir.join(PROBES_FILE), self)
     }
 
     pub(super) fn read(dir: &Path) -> Result<Self, GenerationError> {
-        let path = dir.join(PROBES_FILE);
-        let text = fs::read(&path).map_err(|source| GenerationError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        serde_json::from_slice(&text).map_err(|source| GenerationError::Manifest { path, source })
+        manifest::read_json(&dir.join(PROBES_FILE))
     }
 
     /// Embeds the clips again and searches for the tracks.

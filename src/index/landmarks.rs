@@ -16,6 +16,7 @@ mod votes;
 
 use std::{collections::HashSet, io, ops::Range};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::mapped::Array;
@@ -56,7 +57,7 @@ pub enum LandmarkError {
 }
 
 /// A track that holds the same recording as the query, and where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordingMatch {
     /// The track.
     pub id: TrackId,

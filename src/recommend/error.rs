@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     audio::AudioError, batch::BatchError, catalog::CatalogError, extract::ExtractError,
-    index::IndexError, track::TrackId,
+    generation::GenerationError, index::IndexError, track::TrackId,
 };
 
 /// Why there is no answer.
@@ -51,6 +51,9 @@ pub enum RecommendError {
     /// The search failed.
     #[error("the search failed")]
     Index(#[from] IndexError),
+    /// A file of the generation cannot be read.
+    #[error("the generation failed")]
+    Generation(#[from] GenerationError),
     /// The catalogue failed.
     #[error("the catalogue failed")]
     Catalog(#[from] CatalogError),

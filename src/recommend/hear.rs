@@ -74,7 +74,7 @@ impl Recommender {
             ticket.analysed();
             Ok(Arc::new(Analysis {
                 clip,
-                embedded,
+                embedded: Arc::new(embedded),
                 landmarks: landmarks?.into(),
             }))
         };

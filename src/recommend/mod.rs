@@ -23,26 +23,17 @@ pub use filter::FilterRequest;
 pub use query::{Analysis, Clip, ClipSource, UploadedClip};
 
 use crate::{
-    audio::{Decoder, fingerprint::Landmark},
+    audio::Decoder,
     batch::Batcher,
-    catalog::{Catalog, Track, TrackLandmarks, Windows},
+    catalog::{Catalog, Track},
     extract::Embedded,
     generation::Generation,
     index::{Effort, Filter, Plan, Query, VectorRead},
-    track::{ExtractorId, TrackId},
+    track::TrackId,
 };
 use admission::{Admission, AdmissionSettings};
 use cache::AnalysisCache;
-use rank::Candidate;
-
-/// A stored fingerprint as the landmark index takes it.
-fn landmarks(stored: &TrackLandmarks) -> Vec<Landmark> {
-    stored
-        .landmarks
-        .iter()
-        .map(|&(hash, frame)| Landmark { hash, frame })
-        .collect()
-}
+use rank::{Candidate, SameRecording};
 
 /// How answers are bounded.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +101,13 @@ pub struct HeardClip {
     pub generation: Arc<Generation>,
     /// What was made of the clip.
     pub analysis: Arc<Analysis>,
+}
+
+/// What a search starts from.
+struct Asked {
+    embedded: Arc<Embedded>,
+    /// The tracks that are the query's own recording, surest first.
+    same: Vec<SameRecording>,
 }
 
 /// Answers requests.
@@ -199,11 +197,15 @@ impl Recommender {
             generation,
             analysis,
         } = self.hear(clip, offset_seconds).await?;
-        let own = Arc::clone(&analysis.landmarks);
-        let answer = self
-            .answer(generation, &analysis.embedded, own, filter, wish)
-            .await?;
-        Ok((analysis.clip.clone(), answer))
+        let clip = analysis.clip.clone();
+        let answer = self.answer(generation, filter, wish, move |generation| {
+            let found = generation.landmarks.lookup(&analysis.landmarks);
+            Ok(Asked {
+                embedded: Arc::clone(&analysis.embedded),
+                same: found.iter().map(SameRecording::from).collect(),
+            })
+        });
+        Ok((clip, answer.await?))
     }
 
     /// The tracks that sound most like a track of the catalogue, itself left out. Needs neither
@@ -220,70 +222,68 @@ impl Recommender {
         let generation = self.generation()?;
         let filter = wish.filter.resolve(&self.catalog).await?;
         let filter = Filter::And(vec![filter, FilterRequest::without(&[id])]);
-        let Some(item) = generation.index.get(&[id])?.into_iter().flatten().next() else {
-            let known = !self.catalog.tracks_by_ids(&[id]).await?.found.is_empty();
-            return Err(if known {
-                RecommendError::NotIndexed(id)
-            } else {
-                RecommendError::UnknownTrack(id)
-            });
-        };
-        let extractor = &generation.manifest.extractor;
-        let windows = self.catalog.windows_of(&[id], extractor).await?;
-        let (start_seconds, windows) = windows
-            .values()
-            .flat_map(Windows::iter)
-            .map(|(at, vector)| (at, vector.to_vec()))
-            .unzip();
-        let own = self.catalog.landmarks_of(id, extractor).await?;
-        let own = own.as_ref().map(landmarks).unwrap_or_default();
-        let query = Embedded {
-            embedding: item.vector,
-            windows,
-            start_seconds,
-            // The passage is as long as a window wherever the track's last one ends.
-            clip_seconds: f64::INFINITY,
-        };
-        self.answer(generation, &query, own.into(), filter, wish)
-            .await
+        let answer = self.answer(generation, filter, wish, move |generation| {
+            let item = generation.index.get(&[id])?.into_iter().flatten().next();
+            let item = item.ok_or(RecommendError::NotIndexed(id))?;
+            let windows = generation.windows.of(id)?;
+            let (start_seconds, windows) = windows
+                .iter()
+                .map(|(at, vector)| (at, vector.to_vec()))
+                .unzip();
+            let same = generation.copies.of(id).iter().map(SameRecording::from);
+            Ok(Asked {
+                embedded: Arc::new(Embedded {
+                    embedding: item.vector,
+                    windows,
+                    start_seconds,
+                    // The passage is as long as a window wherever the track's last one ends.
+                    clip_seconds: f64::INFINITY,
+                }),
+                same: same.collect(),
+            })
+        });
+        match answer.await {
+            Err(RecommendError::NotIndexed(_)) if self.catalog.track(id).await?.is_none() => {
+                Err(RecommendError::UnknownTrack(id))
+            }
+            answer => answer,
+        }
     }
 
+    /// Searches for what `ask` gets together, ranks and describes.
     async fn answer(
         &self,
         generation: Arc<Generation>,
-        query: &Embedded,
-        own: Arc<[Landmark]>,
         filter: Filter,
         wish: &Wish,
+        ask: impl FnOnce(&Generation) -> Result<Asked, RecommendError>,
     ) -> Result<Recommendations, RecommendError> {
         let (k, max_per_artist) = (wish.k, wish.max_per_artist);
-        let searched = Arc::clone(&generation);
-        let search = Query {
-            vector: query.embedding.clone(),
-            k,
-            filter,
-            effort: Effort::default(),
-        };
-        // Milliseconds of CPU: not on the async runtime.
-        let (candidates, plan) = tokio::task::spawn_blocking(move || {
-            let same = rank::same_recordings(&searched, &own);
-            rank::candidates(&searched.index, search, &same, max_per_artist)
-        })
-        .await??;
-        let results = self
-            .describe(&generation.manifest.extractor, query, candidates)
-            .await?;
+        // Files are read and a processor kept busy, but for less time than it takes to wake another thread twice.
+        let (candidates, plan) = tokio::task::block_in_place(|| {
+            let Asked { embedded, same } = ask(&generation)?;
+            let query = Query {
+                vector: embedded.embedding.clone(),
+                k,
+                filter,
+                effort: Effort::default(),
+            };
+            let (mut candidates, plan) =
+                rank::candidates(&generation.index, query, &same, max_per_artist)?;
+            for candidate in candidates.iter_mut().filter(|c| c.passage.is_none()) {
+                candidate.passage = passage::best(&embedded, &generation.windows.of(candidate.id)?);
+            }
+            Ok::<_, RecommendError>((candidates, plan))
+        })?;
         Ok(Recommendations {
+            results: self.describe(candidates).await?,
             generation,
-            results,
             plan,
         })
     }
 
     async fn describe(
         &self,
-        extractor: &ExtractorId,
-        query: &Embedded,
         candidates: Vec<Candidate>,
     ) -> Result<Vec<Recommendation>, RecommendError> {
         let ids: Vec<TrackId> = candidates.iter().map(|candidate| candidate.id).collect();
@@ -293,32 +293,16 @@ impl Recommender {
             .into_iter()
             .map(|track| (track.id, track))
             .collect();
-        let unplaced: Vec<TrackId> = candidates
-            .iter()
-            .filter(|candidate| candidate.passage.is_none())
-            .map(|candidate| candidate.id)
-            .collect();
-        let windows = self.catalog.windows_of(&unplaced, extractor).await?;
-        let mut results = Vec::with_capacity(candidates.len());
-        for candidate in candidates {
-            // A track deleted since the generation was built is no answer any more.
-            let Some(track) = tracks.remove(&candidate.id) else {
-                continue;
-            };
-            let passage = match candidate.passage {
-                Some(passage) => Some(passage),
-                None => windows
-                    .get(&candidate.id)
-                    .and_then(|windows| passage::best(query, windows)),
-            };
-            results.push(Recommendation {
-                track,
+        // A track deleted since the generation was built is no answer any more.
+        let results = candidates.into_iter().filter_map(|candidate| {
+            Some(Recommendation {
+                track: tracks.remove(&candidate.id)?,
                 similarity: candidate.similarity,
                 same_recording: candidate.same_recording,
-                passage,
-            });
-        }
-        Ok(results)
+                passage: candidate.passage,
+            })
+        });
+        Ok(results.collect())
     }
 
     /// Where a track's audio lies, if the file is there.

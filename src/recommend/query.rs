@@ -48,7 +48,7 @@ pub struct Analysis {
     /// What was decoded.
     pub clip: Clip,
     /// What the encoder made of it.
-    pub embedded: Embedded,
+    pub embedded: Arc<Embedded>,
     /// For the same-recording verdict.
     pub landmarks: Arc<[Landmark]>,
 }

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use super::Passage;
 use crate::{
-    audio::fingerprint::Landmark,
-    generation::Generation,
-    index::{Field, Filter, Hit, IndexError, Plan, Query, VectorRead},
+    index::{Field, Filter, Hit, IndexError, Plan, Query, VectorRead, landmarks::RecordingMatch},
     track::TrackId,
 };
 
@@ -26,15 +24,9 @@ pub(super) struct SameRecording {
     pub(super) passage: Passage,
 }
 
-/// The tracks that are the query's own recording, surest first.
-pub(super) fn same_recordings(
-    generation: &Generation,
-    landmarks: &[Landmark],
-) -> Vec<SameRecording> {
-    let matches = generation.landmarks.lookup(landmarks);
-    matches
-        .into_iter()
-        .map(|found| SameRecording {
+impl From<&RecordingMatch> for SameRecording {
+    fn from(found: &RecordingMatch) -> Self {
+        Self {
             id: found.id,
             passage: Passage {
                 query_seconds: found.query_seconds.start,
@@ -42,8 +34,8 @@ pub(super) fn same_recordings(
                 track_seconds: (found.query_seconds.start + found.offset_seconds).max(0.0),
                 length_seconds: found.query_seconds.end - found.query_seconds.start,
             },
-        })
-        .collect()
+        }
+    }
 }
 
 /// Searches until `query.k` tracks are found that keep the cap, or nothing is left.

@@ -2,22 +2,24 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
+use futures_util::TryStreamExt;
 use songkin::{
     audio::FeatureConfig,
     config::Settings,
-    generation::ModelCard,
+    generation::{Generation, ModelCard},
     index::unwatched,
     ingest::IngestRequest,
     model::{ModelDir, untrained_weights},
     program::{ConsoleProgress, Parts},
+    track::TrackId,
 };
 use tempfile::TempDir;
 
-use crate::support::tiny_config;
+use crate::support::{ffmpeg, tiny_config};
 
 fn tiny(seed: u64) -> Arc<ModelDir> {
     let config = tiny_config();
@@ -63,17 +65,21 @@ async fn site(model: &Arc<ModelDir>, count: usize) -> (TempDir, Parts) {
         .await
         .unwrap();
     for dir in [fma, folder] {
-        let request = IngestRequest {
-            dir,
-            subset: None,
-            retry_bad: false,
-        };
-        parts
-            .ingest(model, &request, &ConsoleProgress::default(), &never())
-            .await
-            .unwrap();
+        ingest(&parts, model, dir).await;
     }
     (dir, parts)
+}
+
+async fn ingest(parts: &Parts, model: &Arc<ModelDir>, dir: PathBuf) {
+    let request = IngestRequest {
+        dir,
+        subset: None,
+        retry_bad: false,
+    };
+    parts
+        .ingest(model, &request, &ConsoleProgress::default(), &never())
+        .await
+        .unwrap();
 }
 
 fn never() -> Arc<AtomicBool> {
@@ -134,6 +140,43 @@ async fn a_second_model_hears_the_whole_catalogue_and_the_first_is_the_way_back(
 
     assert!(parts.activate(&old.id).await.unwrap(), "the way back");
     assert_eq!(active(&parts).await, old.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_and_copies_of_tracks_are_kept_with_the_generation() {
+    let model = tiny(0);
+    let (dir, parts) = site(&model, 3).await;
+    let original = dir.path().join("folder/local.mp3");
+    let input = original.to_str().unwrap();
+    let copies = dir.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let lossy = ffmpeg("mp3", &["-ss", "3", "-i", input, "-b:a", "64k"]);
+    fs::write(copies.join("copy.mp3"), lossy).unwrap();
+    ingest(&parts, &model, copies).await;
+    let (built, _) = parts
+        .build_and_activate(&model, card("first"), &unwatched)
+        .await
+        .unwrap();
+    let generation = Generation::load(&parts.store.path(&built.id), &parts.batcher).unwrap();
+
+    let (original, copy) = (TrackId::FIRST_LOCAL, TrackId(TrackId::FIRST_LOCAL.0 + 1));
+    let [found] = generation.copies.of(original) else {
+        panic!("{:?}", generation.copies);
+    };
+    assert_eq!(found.id, copy);
+    assert!((found.offset_seconds + 3.0).abs() < 0.1, "{found:?}");
+    assert_eq!(generation.copies.of(copy)[0].id, original);
+
+    let mut kept = Box::pin(parts.catalog.windows(&model.extractor));
+    let mut tracks = 0;
+    while let Some(track) = kept.try_next().await.unwrap() {
+        assert_eq!(generation.windows.of(track.id).unwrap(), track.windows);
+        if ![original, copy].contains(&track.id) {
+            assert_eq!(generation.copies.of(track.id), []);
+        }
+        tracks += 1;
+    }
+    assert_eq!(tracks, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,12 +38,11 @@ fn a_catalogue_file_has_the_embeddings_that_the_catalogue_has() {
 
         let extractor = info["generation"]["extractor"].as_str().unwrap();
         let catalog = &house().await.parts.catalog;
-        let kept = catalog
-            .windows_of(&[TrackId(SUNRISE)], &ExtractorId::new(extractor))
-            .await
-            .unwrap()
-            .remove(&TrackId(SUNRISE))
-            .unwrap();
+        let (extractor, before) = (ExtractorId::new(extractor), TrackId(SUNRISE - 1));
+        let page = catalog.windows_page(&extractor, Some(before), 1).await;
+        let kept = &page.unwrap()[0];
+        assert_eq!(kept.id, TrackId(SUNRISE));
+        let kept = &kept.windows;
         let windows = answer["windows"].as_array().unwrap();
         assert_eq!(windows.len(), kept.iter().count());
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use songkin::{
-    catalog::{CatalogError, ExtractorId, Subject},
+    catalog::{CatalogError, ExtractorId, Subject, TrackWindows},
     track::TrackId,
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -90,14 +90,19 @@ async fn a_scan_of_many_pages_yields_every_track_once_by_id() {
 async fn windows_come_back_to_the_bit() {
     let house = House::new().await;
     let id = house.add("one.mp3", "one").await;
-    let windows = house
+    let windows: Vec<_> = house
         .catalog
-        .windows_of(&[id, TrackId(5)], &extractor())
+        .windows(&extractor())
+        .try_collect()
         .await
         .unwrap();
-    assert_eq!(windows, [(id, analysis(1.0).windows)].into());
+    let expected = TrackWindows {
+        id,
+        windows: analysis(1.0).windows,
+    };
+    assert_eq!(windows, [expected]);
     let other = ExtractorId::new("sha256:other");
-    let none = house.catalog.windows_of(&[id], &other).await.unwrap();
+    let none: Vec<_> = house.catalog.windows(&other).try_collect().await.unwrap();
     assert!(none.is_empty());
 }
 
@@ -130,7 +135,7 @@ async fn damaged_vectors_are_an_error_and_not_a_track() {
     damaged(
         house
             .catalog
-            .windows_of(&[id], &extractor())
+            .windows_page(&extractor(), None, 9)
             .await
             .unwrap_err(),
         "window vectors",
