@@ -1,7 +1,8 @@
 //! Uploaded clips: from the wire to a bounded, private spool.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -29,13 +30,16 @@ const MAX_FORM_OVERHEAD: u64 = 1 << 20;
 const MAX_PARTS: usize = 2000;
 
 /// A directory for uploads that are being decoded.
+///
+/// Two servers may share it, as they do for a while when one takes over from the other: each file is locked by the
+/// server that reads it.
 pub struct Spool {
     dir: PathBuf,
     max_bytes: u64,
 }
 
 impl Spool {
-    /// Opens the spool and clears what a crash has left in it.
+    /// Opens the spool and clears what a crash has left in it, but not what another server is at.
     ///
     /// # Errors
     ///
@@ -45,7 +49,10 @@ impl Spool {
         fs::create_dir_all(&dir)?;
         restrict(&dir)?;
         for entry in fs::read_dir(&dir)? {
-            fs::remove_file(entry?.path())?;
+            match remove_unless_held(&entry?.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(Self { dir, max_bytes })
     }
@@ -124,10 +131,34 @@ impl Spool {
     }
 
     fn create(&self) -> io::Result<(NamedTempFile, tokio::fs::File)> {
-        let named = NamedTempFile::new_in(&self.dir)?;
-        let writer = tokio::fs::File::from_std(named.reopen()?);
-        Ok((named, writer))
+        loop {
+            let named = NamedTempFile::new_in(&self.dir)?;
+            let held = hold(named.as_file())?;
+            // A server that was just opening the spool may have found the file before it was locked.
+            if held && named.path().exists() {
+                let writer = tokio::fs::File::from_std(named.reopen()?);
+                return Ok((named, writer));
+            }
+        }
     }
+}
+
+/// Locks a file of the spool for as long as it is open; false where somebody else holds it.
+fn hold(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes a file of the spool that no server is at.
+fn remove_unless_held(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    if hold(&file)? {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// The bytes of a clip.

@@ -1,6 +1,7 @@
 //! What both programs do before and around their work: settings, log, and the parts put together.
 
 mod demo;
+mod healthcheck;
 mod jobs;
 mod log;
 mod parts;
@@ -12,6 +13,7 @@ mod worker;
 use std::{path::PathBuf, process::ExitCode};
 
 pub use demo::prepare_demo;
+pub use healthcheck::healthcheck;
 pub use parts::Parts;
 pub use progress::ConsoleProgress;
 pub use server::{ServerCommand, server};

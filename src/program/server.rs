@@ -15,7 +15,9 @@ use clap::Parser;
 use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, sync::Notify};
 
-use super::{CommonFlags, Parts, begin, demo::prepare_demo, parts::or_cores, run, say};
+use super::{
+    CommonFlags, Parts, begin, demo::prepare_demo, healthcheck, parts::or_cores, run, say,
+};
 use crate::{
     api::{self, App, Metrics, Spool, Stopping},
     audio::{isolated, run_isolated_child},
@@ -49,6 +51,12 @@ enum Action {
     },
     /// Make a key for /v1/admin. It is shown this once; only its hash goes into the settings.
     AdminKey,
+    /// Ask the server that listens on `server.listen` whether it lives; ends with 0 if so.
+    Healthcheck {
+        /// Ask whether it can answer requests, too.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Decode one file in this process, within limits; started by the server itself.
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     DecodeIsolated {
@@ -70,6 +78,9 @@ pub fn server(command: ServerCommand) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
+    if let Some(Action::Healthcheck { ready }) = command.action {
+        return check_health(&settings, ready);
+    }
     let demo_dir = match command.action {
         Some(Action::Demo { demo_dir }) => {
             if settings.data == crate::config::Data::default() {
@@ -97,6 +108,18 @@ fn admin_key() -> ExitCode {
          SONGKIN_SERVER_ADMIN_KEY_SHA256={hash}\n"
     ));
     ExitCode::SUCCESS
+}
+
+/// Asks a running server, and says on standard error what is wrong with it.
+fn check_health(settings: &Settings, ready: bool) -> ExitCode {
+    let path = if ready { "/readyz" } else { "/livez" };
+    let listen = settings.server.listen;
+    match healthcheck(listen, path) {
+        Ok(200..=299) => return ExitCode::SUCCESS,
+        Ok(status) => eprintln!("{path} on {listen} answers {status}"),
+        Err(error) => eprintln!("{path} on {listen} does not answer: {error}"),
+    }
+    ExitCode::FAILURE
 }
 
 async fn serve(settings: Settings, demo_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {

@@ -46,3 +46,23 @@ fn a_request_that_does_not_end_is_not_waited_for_beyond_the_deadline() {
         ended.await.expect("it goes on").unwrap().unwrap();
     });
 }
+
+#[test]
+fn the_health_check_tells_alive_from_ready_from_gone() {
+    run(async {
+        let (serving, empty) = (Server::shared().await, Server::empty().await);
+        let ask = async |address, path| {
+            tokio::task::spawn_blocking(move || songkin::program::healthcheck(address, path))
+                .await
+                .unwrap()
+        };
+        assert_eq!(ask(serving.address, "/livez").await.unwrap(), 204);
+        assert_eq!(ask(serving.address, "/readyz").await.unwrap(), 200);
+        assert_eq!(ask(empty.address, "/livez").await.unwrap(), 204);
+        assert_eq!(ask(empty.address, "/readyz").await.unwrap(), 503);
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        ask(address, "/livez").await.expect_err("nobody listens");
+    });
+}

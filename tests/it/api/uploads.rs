@@ -1,6 +1,7 @@
 //! What may be sent as a clip, and what is said of the rest.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
@@ -145,6 +146,11 @@ fn an_upload_that_is_given_up_leaves_nothing_behind() {
             }
         };
         until(1).await;
+        // Another server that starts beside this one, in an upgrade, leaves the upload alone.
+        let spool = server.home.path().join("spool");
+        fs::write(spool.join("left-by-a-crash"), "x").unwrap();
+        songkin::api::Spool::open(&spool, 1 << 20).unwrap();
+        assert_eq!(server.spooled(), 1);
         drop(client);
         until(0).await;
     });
