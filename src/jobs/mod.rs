@@ -39,4 +39,4 @@ pub use parameters::{
     Parameters, TrainAugmentation, TrainLimits, TrainParameters, TrainPreset,
 };
 pub use runner::{Execute, Runner};
-pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobFilter, JobStore, NewJob};
+pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobCount, JobFilter, JobStore, NewJob};

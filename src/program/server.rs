@@ -19,7 +19,7 @@ use super::{
     CommonFlags, Parts, begin, demo::prepare_demo, healthcheck, parts::or_cores, run, say,
 };
 use crate::{
-    api::{self, App, Metrics, Spool, Stopping},
+    api::{self, App, Metrics, Spool, Stopping, Tls},
     audio::{isolated, run_isolated_child},
     config::Settings,
     generation::Generation,
@@ -167,16 +167,22 @@ impl Parts {
         let current = Arc::new(Current::default());
         let app = Arc::new(app(self, &current)?);
         let mut loaded = Loaded::default();
-        loaded.follow(self, &current).await;
+        loaded.follow(self, &current, &app.metrics).await;
         let address = listener.local_addr()?;
-        tracing::info!(%address, device = app.device, "serving; /docs describes the API");
+        let tls = app.tls.is_some();
+        tracing::info!(%address, tls, device = app.device, "serving; /docs describes the API");
         let reload_every = Duration::from_secs(self.settings.server.reload_seconds);
-        let mut server = std::pin::pin!(api::serve(listener, app, shutdown));
-        loop {
-            tokio::select! {
-                ended = &mut server => return Ok(ended?),
-                () = tokio::time::sleep(reload_every) => loaded.follow(self, &current).await,
+        // Beside the server and not in turn with it: loading takes seconds.
+        let follow = async {
+            loop {
+                tokio::time::sleep(reload_every).await;
+                loaded.follow(self, &current, &app.metrics).await;
+                reload_certificate(&app).await;
             }
+        };
+        tokio::select! {
+            () = api::serve(listener, Arc::clone(&app), shutdown) => Ok(()),
+            () = follow => Ok(()),
         }
     }
 }
@@ -197,19 +203,53 @@ fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
         Arc::clone(current),
         recommend,
     );
-    let spool = Spool::open(parts.spool_dir(), settings.server.max_body_mib << 20)
-        .with_context(|| format!("cannot open the spool {}", parts.spool_dir().display()))?;
+    let server = &settings.server;
+    let spool_dir = parts.spool_dir();
+    let spool = Spool::open(
+        &spool_dir,
+        server.max_body_mib << 20,
+        server.max_spool_mib << 20,
+    )
+    .with_context(|| format!("cannot open the spool {}", spool_dir.display()))?;
+    let tls = if server.tls_certificate.as_os_str().is_empty() {
+        None
+    } else {
+        let tls = Tls::open(&server.tls_certificate, &server.tls_key)
+            .context("server.tls_certificate and server.tls_key")?;
+        Some(Arc::new(tls))
+    };
     Ok(App {
         settings: settings.clone(),
+        metrics: Metrics::new(&recommender),
         recommender,
         jobs: JobStore::new(parts.catalog.database().clone()),
         generations: parts.store.clone(),
         reports: parts.reports_dir(),
         stopping: Stopping::default(),
         spool,
-        metrics: Metrics::default(),
+        tls,
         device: describe_device(parts.batcher.device()),
     })
+}
+
+/// Takes up a new certificate. One that cannot be used is told once, and the former one stays.
+async fn reload_certificate(app: &Arc<App>) {
+    let Some(tls) = app.tls.clone() else {
+        return;
+    };
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => {
+            app.metrics.tls_load(true);
+            tracing::info!("took up a new certificate");
+        }
+        Ok(Err(error)) => {
+            app.metrics.tls_load(false);
+            let error = anyhow::Error::new(error);
+            tracing::error!("cannot use the new certificate, the former one stays: {error:#}");
+        }
+        Err(error) => tracing::error!(error = %error, "looking for a certificate ended early"),
+    }
 }
 
 /// Which generation is loaded, and which could not be.
@@ -222,7 +262,7 @@ struct Loaded {
 impl Loaded {
     /// Loads the active generation if it is another one. One that fails is told once and never
     /// served; the former one stays.
-    async fn follow(&mut self, parts: &Parts, current: &Arc<Current>) {
+    async fn follow(&mut self, parts: &Parts, current: &Arc<Current>, metrics: &Metrics) {
         let active = match parts.catalog.active_generation().await {
             Ok(Some(active)) => active,
             Ok(None) => return,
@@ -260,6 +300,7 @@ impl Loaded {
                     trained = model.trained,
                     "loaded"
                 );
+                metrics.generation_load(true);
                 self.id = Some(active.id);
             }
             Ok(Err(error)) => {
@@ -268,6 +309,7 @@ impl Loaded {
                     generation = active.id,
                     "cannot load the active generation: {error:#}"
                 );
+                metrics.generation_load(false);
                 self.refused = Some(active.id);
             }
             Err(error) => tracing::error!(error = %error, "loading a generation ended early"),

@@ -49,6 +49,8 @@ fn every_kind_of_problem_is_documented_with_its_status() {
     }
     // Of no operation: it is what a path answers that has none for the method.
     answered.insert(Kind::MethodNotAllowed.slug().to_owned());
+    // Told before there is a request.
+    answered.insert(Kind::HeadTooLarge.slug().to_owned());
     assert_eq!(answered, kinds.into_iter().map(str::to_owned).collect());
 }
 
@@ -278,6 +280,14 @@ async fn on_servers_in_trouble(note: &mut impl FnMut(Answer)) {
     for path in READS {
         note(hurried.get(path).await);
         note(broken.get(path).await);
+    }
+    let full = Server::start(|parts| parts.settings.server.max_requests = 0).await;
+    for (method, path) in ROUTES {
+        if path.starts_with("/v1/") && !UPLOADS.contains(path) {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "22006");
+            note(full.send(full.request(method, &path)).await);
+        }
     }
     let small = Server::start(|parts| parts.settings.server.max_body_mib = 1).await;
     for path in UPLOADS {
