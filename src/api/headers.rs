@@ -116,6 +116,8 @@ pub(super) fn cors(origins: &Origins) -> Option<CorsLayer> {
                 header::ETAG,
                 header::LOCATION,
                 header::RETRY_AFTER,
+                HeaderName::from_static("ratelimit"),
+                HeaderName::from_static("ratelimit-policy"),
                 REQUEST_ID,
             ])
             .max_age(std::time::Duration::from_secs(600)),

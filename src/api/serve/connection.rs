@@ -28,7 +28,7 @@ const LEAST_TIME: Duration = Duration::from_secs(1);
 const STALL_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// What is read and thrown away after a refusal, so that the client sees it and not a reset.
+/// What is read and thrown away at an early end, bytes.
 const REST: u64 = 256 << 10;
 /// How long that may take.
 const REST_TIME: Duration = Duration::from_secs(1);
@@ -77,55 +77,53 @@ impl Host {
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            // The connection has to be driven without being pinned, see below, so its futures must not mind either.
-            Box::pin(router.clone().call(request))
+            router.clone().call(request)
         });
         let io = TokioIo::new(Wire::new(stream, STALL_TIME));
         let mut connection = self.http.serve_connection(io, service);
         let mut told = false;
-        // Not to its very end: who is to blame for an early end shall still be told so.
         let ended = loop {
             tokio::select! {
-                ended = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+                ended = &mut connection => break ended,
                 () = self.app.stopping.begun(), if !told => {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                     told = true;
                 }
             }
         };
-        let parts = connection.into_parts();
-        let mut stream = parts.io.into_inner().into_inner();
         let Err(error) = ended else {
-            let _ = tokio::time::timeout(REST_TIME, stream.shutdown()).await;
             return;
         };
-        let fault = if error.is_timeout() {
-            // A connection that was idle is closed without a word.
-            if parts.read_buf.is_empty() {
-                let _ = tokio::time::timeout(REST_TIME, stream.shutdown()).await;
-                return;
-            }
-            let _ = tokio::time::timeout(REST_TIME, stream.write_all(&Refusal::HEAD_TIME.bytes()))
-                .await;
-            Fault::Timeout
+        let parts = connection.into_parts();
+        let mut stream = parts.io.into_inner().into_inner();
+        let fault = if error.is_timeout() && parts.read_buf.is_empty() {
+            // Nothing was begun: an idle connection is closed without a word.
+            None
+        } else if error.is_timeout() {
+            let refusal = Refusal::HEAD_TIME.bytes();
+            // A client that takes nothing gets nothing.
+            let _ = tokio::time::timeout(REST_TIME, stream.write_all(&refusal)).await;
+            Some(Fault::Timeout)
         } else if error.is_parse() {
-            Fault::Malformed
+            // The refusal is written already.
+            Some(Fault::Malformed)
         } else {
-            Fault::Broken
+            tracing::debug!(%peer, error = %error, "a connection ended early");
+            return self.app.metrics.fault(Fault::Broken);
         };
-        tracing::debug!(%peer, error = %error, "a connection ended early");
-        self.app.metrics.fault(fault);
-        if fault != Fault::Broken {
-            // Whether the client takes it or not, the connection ends here.
-            let _ = tokio::time::timeout(REST_TIME, part(stream)).await;
+        if let Some(fault) = fault {
+            self.app.metrics.fault(fault);
         }
+        // Whether the client goes along or not, the connection ends here.
+        let _ = tokio::time::timeout(REST_TIME, part(stream)).await;
     }
 }
 
 /// Says that nothing more comes, and reads on for a while: closing while the client still sends
 /// would reset the connection, and it would not see its answer.
 async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
-    stream.shutdown().await?;
+    // It fails where that was said before, which is as good.
+    let _ = stream.shutdown().await;
     tokio::io::copy(&mut stream.take(REST), &mut tokio::io::sink()).await?;
     Ok(())
 }
