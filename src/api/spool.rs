@@ -254,7 +254,11 @@ fn remove_unless_held(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let is_dir = path.is_dir();
-    let lock = if is_dir { path.join(LOCK) } else { path.to_path_buf() };
+    let lock = if is_dir {
+        path.join(LOCK)
+    } else {
+        path.to_path_buf()
+    };
     match File::open(lock) {
         Ok(lock) => match lock.try_lock() {
             Ok(()) => {}

@@ -132,7 +132,8 @@ fn an_upload_that_is_given_up_leaves_nothing_behind() {
         let server = Server::start(|_| {}).await;
         server.get("/livez").await.expect(204);
         let mut client = TcpStream::connect(server.address).unwrap();
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
+        let head =
+            format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
         client.write_all(&noise(3 << 20)).unwrap();
         let until = |wanted: usize| {
@@ -162,7 +163,8 @@ fn uploads_together_are_bounded() {
         let server = Server::start(|parts| parts.settings.server.max_spool_mib = 4).await;
         server.get("/livez").await.expect(204);
         let mut client = TcpStream::connect(server.address).unwrap();
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
+        let head =
+            format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
         client.write_all(&noise(3 << 20)).unwrap();
         let started = Instant::now();
