@@ -94,7 +94,15 @@ mod tests {
     #[test]
     fn digits_are_read_back_and_nothing_else_is() {
         assert_eq!(from_hex("0007abfF"), Some([0, 7, 0xab, 0xff]));
-        for text in ["", "0007ab", "0007abf", "0007abff0", "0007abfg", "é007abf", "+007abff"] {
+        for text in [
+            "",
+            "0007ab",
+            "0007abf",
+            "0007abff0",
+            "0007abfg",
+            "é007abf",
+            "+007abff",
+        ] {
             assert_eq!(from_hex::<4>(text), None, "{text}");
         }
     }

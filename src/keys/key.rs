@@ -41,7 +41,9 @@ impl FromStr for KeyId {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        from_hex(text).map(Self).ok_or(UnknownWord)
+        // Written in one way only: in lower case.
+        let bytes = from_hex(text).filter(|bytes| hex(bytes) == text);
+        bytes.map(Self).ok_or(UnknownWord)
     }
 }
 

@@ -7,9 +7,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    KeyError, KeyHash, KeyId, KeyState, KeyStore, Scopes, Usage,
-    row::HashedKey,
-    secret::id_of,
+    KeyError, KeyHash, KeyId, KeyState, KeyStore, Scopes, Usage, row::HashedKey, secret::id_of,
 };
 use crate::text::Chain;
 
@@ -135,9 +133,10 @@ impl Keyring {
     pub fn check(&self, text: &str) -> Result<Pass, Refusal> {
         let hash = KeyHash::of(text);
         // Every one is compared, so that the time tells nothing.
-        let configured = self.configured.iter().fold(Choice::from(0), |found, own| {
-            found | own.ct_eq(&hash)
-        });
+        let configured = self
+            .configured
+            .iter()
+            .fold(Choice::from(0), |found, own| found | own.ct_eq(&hash));
         if bool::from(configured) {
             return Ok(Pass {
                 holder: Holder::Configured(hash),

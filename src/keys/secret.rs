@@ -95,7 +95,6 @@ pub(super) fn id_of(text: &str) -> Option<KeyId> {
     id.parse().ok()
 }
 
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

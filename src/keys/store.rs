@@ -97,11 +97,7 @@ impl KeyStore {
     /// # Errors
     /// [`KeyError::Unknown`], [`KeyError::Revoked`]; [`KeyError::Invalid`] where the key has expired
     /// and no new end is given; [`KeyError::Random`], [`KeyError::Database`].
-    pub async fn rotate(
-        &self,
-        id: KeyId,
-        rotation: &Rotation,
-    ) -> Result<(Key, KeyText), KeyError> {
+    pub async fn rotate(&self, id: KeyId, rotation: &Rotation) -> Result<(Key, KeyText), KeyError> {
         let faults = rotation.faults();
         if !faults.is_empty() {
             return Err(KeyError::Invalid(faults));

@@ -110,7 +110,9 @@ impl Usage {
     /// # Errors
     /// When the quota is spent.
     pub fn request(&self) -> Result<(), QuotaSpent> {
-        self.requests.as_ref().map_or(Ok(()), |meter| meter.take(1.0))
+        self.requests
+            .as_ref()
+            .map_or(Ok(()), |meter| meter.take(1.0))
     }
 
     /// Sets audio aside for a clip before it is uploaded: as much as may be heard of it, or the whole

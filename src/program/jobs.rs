@@ -34,7 +34,13 @@ pub(super) async fn run(parts: Arc<Parts>, name: Option<String>) -> anyhow::Resu
 pub(super) async fn run_one(parts: Parts, wanted: Parameters) -> anyhow::Result<ExitCode> {
     let parts = Arc::new(parts);
     let runner = runner(&parts, None);
-    let asked = async { Ok(runner.store.enqueue(&NewJob::new(wanted.clone())).await?.job) };
+    let asked = async {
+        Ok(runner
+            .store
+            .enqueue(&NewJob::new(wanted.clone()))
+            .await?
+            .job)
+    };
     let job = audited(
         parts.catalog.database(),
         wanted.kind().as_str(),

@@ -142,8 +142,7 @@ async fn act(database: &Database, action: KeyAction) -> anyhow::Result<()> {
                 lifetime: expires_in,
             };
             let work = async { Ok(store.rotate(id, &rotation).await?) };
-            let (key, text) =
-                audited(database, "keys rotate", &path(&id), work, |_| None).await?;
+            let (key, text) = audited(database, "keys rotate", &path(&id), work, |_| None).await?;
             show(&key, &text);
             if let Some(until) = key.former_until {
                 eprintln!("the former key is taken until {until}");
@@ -215,7 +214,9 @@ async fn audit(database: &Database, limit: u32) -> anyhow::Result<()> {
     say("at\twho\toutcome\tstatus\taction\ttarget\trequest\n");
     for entry in entries {
         let outcome = entry.outcome.map_or("cut off", |outcome| outcome.as_str());
-        let status = entry.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let status = entry
+            .status
+            .map_or_else(|| "-".to_owned(), |status| status.to_string());
         say(&format!(
             "{}\t{}\t{outcome}\t{status}\t{}\t{}\t{}\n",
             entry.at,

@@ -231,7 +231,10 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
         Action::Activate { id } => {
             let target = format!("/v1/admin/generations/{id}");
             let work = activate(&parts, &id);
-            audited(parts.catalog.database(), "activate", &target, work, |_| None).await?
+            audited(parts.catalog.database(), "activate", &target, work, |_| {
+                None
+            })
+            .await?
         }
         Action::ExportModel { dir, generation } => {
             match generation {

@@ -26,7 +26,7 @@ use songkin::{
 };
 use tempfile::TempDir;
 
-use crate::support::{program, tiny_config, worker};
+use crate::support::{server, tiny_config, worker};
 
 const KEY: &str = "an-admin-key-that-nobody-guesses";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -178,7 +178,7 @@ impl Site {
 
     async fn start_server(&self) -> Process {
         let hash = hex(&Sha256::digest(KEY));
-        let mut command = self.configured(program(env!("CARGO_BIN_EXE_songkin-server")));
+        let mut command = self.configured(server());
         command
             .args(["--server-listen", &self.address])
             .args(["--server-reload-seconds", "1"])

@@ -24,7 +24,12 @@ impl Fields {
     }
 
     /// Takes out what stands under a name; null is as good as absent.
-    fn take<T>(&mut self, name: &str, expected: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
         let value = self.body.remove(name).filter(|value| !value.is_null())?;
         let taken = read(&value);
         if taken.is_none() {

@@ -110,11 +110,7 @@ impl Kind {
                 "no-audio",
                 "the request holds no clip",
             ),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "a key is needed",
-            ),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "a key is needed"),
             Self::ScopeMissing => (
                 StatusCode::FORBIDDEN,
                 "scope-missing",
