@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem details.
 
+mod challenge;
 mod kind;
 
 use std::{any::Any, time::Duration};
@@ -12,13 +13,14 @@ use axum::{
 };
 use serde::Serialize;
 
+pub(super) use challenge::Challenge;
 pub use kind::Kind;
 
 use super::admin::jobs::parameter_faults;
 use crate::{
     audio::{AudioError, LimitExceeded},
     jobs::JobError,
-    keys::{self, KeyError, Scope},
+    keys::{self, KeyError},
     recommend::RecommendError,
     text::Chain,
 };
@@ -51,29 +53,6 @@ pub struct Problem {
     faults: Vec<ParameterFault>,
     retry_after: Option<Duration>,
     challenge: Option<Challenge>,
-}
-
-/// What `WWW-Authenticate` says of the key that came, after RFC 6750, section 3.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
-    /// It is none, or none any more.
-    InvalidToken,
-    /// It lacks this scope.
-    InsufficientScope(Scope),
-}
-
-impl Challenge {
-    /// The header for a request that brought no key, or one that this is said of.
-    fn header(challenge: Option<Self>) -> String {
-        let said = match challenge {
-            None => String::new(),
-            Some(Self::InvalidToken) => ", error=\"invalid_token\"".to_owned(),
-            Some(Self::InsufficientScope(scope)) => {
-                format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
-            }
-        };
-        format!("Bearer realm=\"songkin\"{said}")
-    }
 }
 
 /// The body, `application/problem+json`.

@@ -96,7 +96,7 @@ pub struct Key {
     pub former_until: Option<Timestamp>,
     /// When it was taken back.
     pub revoked_at: Option<Timestamp>,
-    /// When it last opened something, to the minute or so.
+    /// When it was last shown and good, to the minute or so.
     pub last_used_at: Option<Timestamp>,
 }
 

@@ -211,7 +211,7 @@ async fn a_server_that_logs_everything_logs_no_key() {
     assert_eq!(get(&wrong).await, Some(401));
 
     let text = fs::read_to_string(&log).unwrap();
-    assert!(text.contains("TRACE") && text.contains("refused"), "{text}");
+    assert!(text.contains("DEBUG") && text.contains("refused"), "{text}");
     for secret in [configured, &made[21..], &another[21..], &wrong[21..]] {
         assert!(!text.contains(secret), "a key is in the log");
     }
