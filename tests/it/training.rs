@@ -371,7 +371,7 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
     let (client, url) = (site.client.clone(), site.url("/v1/tracks/1687/similar"));
     let listener = tokio::spawn(async move {
         while !until.load(Ordering::SeqCst) {
-            let answer = client.get(&url).send().await.unwrap();
+            let answer = client.get(&url).bearer_auth(KEY).send().await.unwrap();
             assert_eq!(answer.status(), 200);
             counter.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;
