@@ -9,9 +9,12 @@ use axum::{
 use super::{
     App, Kind, Problem,
     params::Params,
-    spool::{Place, Stored},
+    spool::{Place, Spooled, Stored},
 };
-use crate::recommend::{ClipSource, Ticket, UploadedClip};
+use crate::{
+    keys::{Pass, Reserved},
+    recommend::{ClipSource, Ticket, UploadedClip},
+};
 
 /// Form fields beside the file, all together, bytes.
 const MAX_FIELDS: usize = 256 << 10;
@@ -24,11 +27,26 @@ const MAX_PARTS: usize = 2000;
 pub(super) struct Upload {
     stored: Stored,
     ticket: Ticket,
+    reserved: Reserved,
+}
+
+/// What has to be kept until a clip was heard.
+pub(super) struct Kept {
+    /// Removed when this is dropped.
+    _file: Option<Spooled>,
+    reserved: Reserved,
+}
+
+impl Kept {
+    /// The clip was heard, so many seconds of it: that is what it costs.
+    pub(super) fn heard(self, seconds: f64) {
+        self.reserved.heard(seconds);
+    }
 }
 
 impl Upload {
     /// The clip as it is heard, and what has to be kept until it was.
-    pub(super) fn into_clip(self) -> (UploadedClip, impl Send) {
+    pub(super) fn into_clip(self) -> (UploadedClip, Kept) {
         let Stored { place, sha256 } = self.stored;
         let (source, file) = match place {
             Place::Memory(bytes) => (ClipSource::Bytes(bytes), None),
@@ -39,15 +57,21 @@ impl Upload {
             sha256,
             ticket: self.ticket,
         };
-        (clip, file)
+        let kept = Kept {
+            _file: file,
+            reserved: self.reserved,
+        };
+        (clip, kept)
     }
 }
 
 /// Reads the clip and all parameters of a request: multipart with a part `file`, the other parts
-/// being parameters, or the clip as the raw body. Nothing is read where the clip would wait too long.
+/// being parameters, or the clip as the raw body. Nothing is read where the clip would wait too long or
+/// the caller's key has no audio left.
 pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Params), Problem> {
     let mut params = Params::of_query(request.uri().query());
     let media = media_type(request.headers())?;
+    let reserved = reserve(app, &request)?;
     let ticket = app.recommender.admit()?;
     let stored = match media {
         Media::Form => receive_form(app, request, &mut params).await?,
@@ -63,7 +87,21 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
             "the clip is empty; send the bytes of an audio file",
         ));
     }
-    Ok((Upload { stored, ticket }, params))
+    let upload = Upload {
+        stored,
+        ticket,
+        reserved,
+    };
+    Ok((upload, params))
+}
+
+/// Sets aside what the caller's key may pay for the clip.
+fn reserve(app: &App, request: &Request) -> Result<Reserved, Problem> {
+    let pass = request.extensions().get::<Pass>();
+    match pass.and_then(|pass| pass.usage.as_ref()) {
+        Some(usage) => Ok(usage.reserve_audio(app.settings.audio.max_query_seconds)?),
+        None => Ok(Reserved::unbounded()),
+    }
 }
 
 async fn receive_form(

@@ -37,11 +37,12 @@ async fn with_origins(origins: &str) -> Server {
 fn every_answer_has_the_headers_that_keep_browsers_in_bounds() {
     run(async {
         let server = Server::shared().await;
-        let paths = ROUTES.iter().map(|(method, path)| {
-            let path = path
+        let paths = ROUTES.iter().map(|route| {
+            let path = route
+                .path
                 .replace("{id}", "22006")
                 .replace("{*file}", "index.html");
-            (method.to_uppercase().parse().unwrap(), path)
+            (route.method.to_uppercase().parse().unwrap(), path)
         });
         let others = [
             (Method::GET, "/nothing".to_owned()),

@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
+use songkin::text::hex;
+
 use super::{CLIENT, run};
 use crate::support::program;
 
@@ -24,12 +27,13 @@ fn sensitive_headers_are_never_logged() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
+        let hash = hex(&Sha256::digest("the secret of the house"));
         let mut command = program(env!("CARGO_BIN_EXE_songkin-server"));
         command
             .args(["--server-listen", "127.0.0.1:0", "--log-filter", "trace"])
             .args(["--log-format", "json", "--data-dir"])
             .arg(dir.path().join("data"))
-            .args(["--server-access-token", "the secret of the house"])
+            .args(["--server-admin-key-sha256", &hash])
             .stderr(Stdio::from(File::create(&log).unwrap()))
             .stdout(Stdio::null());
         let _server = Running(command.spawn().unwrap());

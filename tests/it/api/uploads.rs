@@ -423,7 +423,7 @@ fn a_client_that_asks_first_is_refused_before_it_sends() {
                 .set_read_timeout(Some(Duration::from_secs(10)))
                 .unwrap();
             let head = format!(
-                "POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                  expect: 100-continue\r\ncontent-length: 200000000\r\n\r\n"
             );
             client.write_all(head.as_bytes()).unwrap();
