@@ -49,8 +49,6 @@ fn every_kind_of_problem_is_documented_with_its_status() {
     }
     // Of no operation: it is what a path answers that has none for the method.
     answered.insert(Kind::MethodNotAllowed.slug().to_owned());
-    // Told before there is a request.
-    answered.insert(Kind::HeadTooLarge.slug().to_owned());
     assert_eq!(answered, kinds.into_iter().map(str::to_owned).collect());
 }
 
@@ -200,6 +198,8 @@ fn every_documented_answer_is_given() {
         missing.retain(|(operation, status, _)| {
             !(*status == 408 && quick.contains(&operation.as_str()))
         });
+        // Told before there is a request, whatever it would have been: the tests of connections have it.
+        missing.retain(|(_, status, _)| *status != 431);
         assert_eq!(missing, Vec::new(), "documented, but not given");
     });
 }
