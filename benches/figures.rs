@@ -365,6 +365,7 @@ fn request(figures: &Figures) {
 async fn start(data: &Path) -> (std::net::SocketAddr, Arc<Notify>) {
     let mut settings = songkin::config::Settings::default();
     settings.data.dir = data.to_path_buf();
+    settings.server.anonymous = true;
     // The same clip comes again and again, and is to be analysed each time.
     settings.cache.max_mib = 0;
     let parts = Parts::open(settings, || ()).await.unwrap();

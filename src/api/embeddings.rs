@@ -34,8 +34,9 @@ pub(super) async fn create(
     let (upload, mut params) = upload::receive(&app, request).await?;
     let offset_seconds = params.offset_seconds();
     params.finish()?;
-    let (clip, _kept) = upload.into_clip();
+    let (clip, kept) = upload.into_clip();
     let heard = app.recommender.hear(clip, offset_seconds).await?;
+    kept.heard(heard.analysis.clip.seconds);
     let embedded = &heard.analysis.embedded;
     let windows = embedded
         .start_seconds

@@ -10,6 +10,7 @@ mod metrics;
 pub mod openapi;
 mod params;
 mod problem;
+mod quota;
 mod recommendations;
 mod serve;
 mod tracks;
@@ -18,6 +19,7 @@ mod view;
 
 use std::{path::PathBuf, sync::Arc};
 
+use Access::{Needs, Open};
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
@@ -29,15 +31,23 @@ use tower_http::{
     trace::TraceLayer,
 };
 
+pub use access::Access;
 pub use metrics::Metrics;
 pub use problem::{Kind, Problem};
 pub use serve::{Stopping, serve};
 pub use upload::Spool;
 
 use crate::{
-    config::Settings, generation::GenerationStore, jobs::JobStore, recommend::Recommender,
+    config::Settings,
+    generation::GenerationStore,
+    jobs::JobStore,
+    keys::{
+        AuditLog, Keyring,
+        Scope::{Admin, Ingest, Read, Recommend},
+    },
+    recommend::Recommender,
 };
-use admin::{events, generations, jobs};
+use admin::{audit, events, generations, jobs, keys};
 
 /// What every handler sees.
 pub struct App {
@@ -45,6 +55,13 @@ pub struct App {
     pub settings: Settings,
     /// The use case.
     pub recommender: Recommender,
+    /// Who gets in.
+    pub keys: Keyring,
+    /// Whether callers without a key may do what changes nothing. Only where nobody but this machine
+    /// can call.
+    pub anonymous: bool,
+    /// What was done by those who may change something.
+    pub audit: AuditLog,
     /// Work that is done elsewhere.
     pub jobs: JobStore,
     /// Where the generations lie.
@@ -61,59 +78,67 @@ pub struct App {
     pub device: &'static str,
 }
 
-/// Makes the routers and, from the same lines, the list of what they serve.
-macro_rules! routes {
-    ($($group:ident { $($method:ident $path:literal => $handler:path,)+ })+) => {
-        /// Every route of the server: method, lower case, and path.
-        pub const ROUTES: &[(&str, &str)] = &[$($((stringify!($method), $path),)+)+];
+/// A route of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The method, lower case.
+    pub method: &'static str,
+    /// The path, parameters in braces.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+}
 
-        $(fn $group() -> Router<Arc<App>> {
-            Router::new()$(.route($path, routing::$method($handler)))+
-        })+
+/// Makes the router and, from the same lines, the list of what it serves. A route that does not say
+/// who may call it is none.
+macro_rules! routes {
+    ($($method:ident $path:literal: $access:expr => $handler:path,)+) => {
+        /// Every route of the server.
+        pub const ROUTES: &[Route] = &[
+            $(Route { method: stringify!($method), path: $path, access: $access },)+
+        ];
+
+        fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+            Router::new()$(.route($path, access::guard(app, $access, routing::$method($handler))))+
+        }
     };
 }
 
 routes! {
-    behind_the_token {
-        post "/v1/recommendations" => recommendations::create,
-        post "/v1/embeddings" => embeddings::create,
-        get "/v1/tracks" => tracks::list,
-        get "/v1/tracks/{id}" => tracks::show,
-        get "/v1/tracks/{id}/similar" => tracks::similar,
-        get "/v1/tracks/{id}/audio" => tracks::audio,
-        get "/v1/info" => info::show,
-    }
-    behind_the_admin_key {
-        post "/v1/admin/jobs" => jobs::create,
-        get "/v1/admin/jobs" => jobs::list,
-        get "/v1/admin/jobs/{id}" => jobs::show,
-        get "/v1/admin/jobs/{id}/events" => events::stream,
-        post "/v1/admin/jobs/{id}/cancel" => jobs::cancel,
-        get "/v1/admin/jobs/{id}/report" => jobs::report,
-        get "/v1/admin/generations" => generations::list,
-        get "/v1/admin/generations/{id}/report" => generations::report,
-        post "/v1/admin/generations/{id}/activate" => generations::activate,
-    }
-    open {
-        get "/livez" => health::live,
-        get "/readyz" => health::ready,
-        get "/metrics" => metrics::show,
-        get "/openapi.yaml" => openapi::document,
-        get "/docs" => openapi::redirect,
-        get "/docs/" => openapi::ui,
-        get "/docs/{*file}" => openapi::ui,
-    }
+    post "/v1/recommendations": Needs(Recommend) => recommendations::create,
+    post "/v1/embeddings": Needs(Recommend) => embeddings::create,
+    get "/v1/tracks/{id}/similar": Needs(Recommend) => tracks::similar,
+    get "/v1/tracks": Needs(Read) => tracks::list,
+    get "/v1/tracks/{id}": Needs(Read) => tracks::show,
+    get "/v1/tracks/{id}/audio": Needs(Read) => tracks::audio,
+    get "/v1/info": Needs(Read) => info::show,
+    post "/v1/admin/jobs": Needs(Ingest) => jobs::create,
+    get "/v1/admin/jobs": Needs(Ingest) => jobs::list,
+    get "/v1/admin/jobs/{id}": Needs(Ingest) => jobs::show,
+    get "/v1/admin/jobs/{id}/events": Needs(Ingest) => events::stream,
+    post "/v1/admin/jobs/{id}/cancel": Needs(Ingest) => jobs::cancel,
+    get "/v1/admin/jobs/{id}/report": Needs(Ingest) => jobs::report,
+    get "/v1/admin/generations": Needs(Admin) => generations::list,
+    get "/v1/admin/generations/{id}/report": Needs(Admin) => generations::report,
+    post "/v1/admin/generations/{id}/activate": Needs(Admin) => generations::activate,
+    post "/v1/admin/keys": Needs(Admin) => keys::create,
+    get "/v1/admin/keys": Needs(Admin) => keys::list,
+    get "/v1/admin/keys/{id}": Needs(Admin) => keys::show,
+    post "/v1/admin/keys/{id}/rotate": Needs(Admin) => keys::rotate,
+    post "/v1/admin/keys/{id}/revoke": Needs(Admin) => keys::revoke,
+    get "/v1/admin/audit": Needs(Admin) => audit::list,
+    get "/livez": Open => health::live,
+    get "/readyz": Open => health::ready,
+    get "/metrics": Open => metrics::show,
+    get "/openapi.yaml": Open => openapi::document,
+    get "/docs": Open => openapi::redirect,
+    get "/docs/": Open => openapi::ui,
+    get "/docs/{*file}": Open => openapi::ui,
 }
 
 /// The server: [`ROUTES`], and what every request passes through. The last layer is the outermost.
 pub fn router(app: Arc<App>) -> Router {
-    behind_the_token()
-        .route_layer(from_fn_with_state(Arc::clone(&app), access::check))
-        .merge(
-            behind_the_admin_key()
-                .route_layer(from_fn_with_state(Arc::clone(&app), admin::access::check)),
-        )
-        .merge(open())
+    routes(&app)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_route)
         .layer(from_fn_with_state(Arc::clone(&app), serve::limit_time))

@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem details.
 
+mod challenge;
 mod kind;
 
 use std::{any::Any, time::Duration};
@@ -12,12 +13,14 @@ use axum::{
 };
 use serde::Serialize;
 
+pub(super) use challenge::Challenge;
 pub use kind::Kind;
 
 use super::admin::jobs::parameter_faults;
 use crate::{
     audio::{AudioError, LimitExceeded},
     jobs::JobError,
+    keys::{self, KeyError},
     recommend::RecommendError,
     text::Chain,
 };
@@ -49,6 +52,7 @@ pub struct Problem {
     detail: Option<String>,
     faults: Vec<ParameterFault>,
     retry_after: Option<Duration>,
+    challenge: Option<Challenge>,
 }
 
 /// The body, `application/problem+json`.
@@ -72,6 +76,7 @@ impl Problem {
             detail: None,
             faults: Vec::new(),
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -81,6 +86,24 @@ impl Problem {
         Self {
             detail: Some(detail.into()),
             ..Self::new(kind)
+        }
+    }
+
+    /// The same, and when it is worth coming again.
+    #[must_use]
+    pub(super) fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
+        }
+    }
+
+    /// The same, and what is wrong with the key.
+    #[must_use]
+    pub(super) fn challenge(self, challenge: Challenge) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..self
         }
     }
 
@@ -134,8 +157,10 @@ impl IntoResponse for Problem {
                 HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64),
             );
         }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if (status == StatusCode::UNAUTHORIZED || self.challenge.is_some())
+            && let Ok(value) = HeaderValue::from_str(&Challenge::header(self.challenge))
+        {
+            headers.insert(header::WWW_AUTHENTICATE, value);
         }
         response
     }
@@ -153,10 +178,7 @@ impl From<RecommendError> for Problem {
                 Self::parameter(parameter, detail)
             }
             RecommendError::Overloaded { retry_after } | RecommendError::NoRoom { retry_after } => {
-                Self {
-                    retry_after: Some(retry_after),
-                    ..Self::with(Kind::Overloaded, detail)
-                }
+                Self::with(Kind::Overloaded, detail).retry_after(retry_after)
             }
             RecommendError::Audio(error) => Self::from_audio(&error),
             other => Self::internal(&other),
@@ -170,6 +192,20 @@ impl From<JobError> for Problem {
             JobError::Unknown(_) => Self::with(Kind::NoSuchJob, error.to_string()),
             JobError::Invalid(faults) => Self::parameters(parameter_faults(faults)),
             JobError::KeyReused(_) => Self::with(Kind::IdempotencyKeyReused, error.to_string()),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unknown(_) => Self::with(Kind::NoSuchKey, error.to_string()),
+            KeyError::Revoked(_) => Self::with(Kind::KeyRevoked, error.to_string()),
+            KeyError::Invalid(faults) => {
+                let told = |fault: keys::Fault| ParameterFault::new(fault.field, fault.detail);
+                Self::parameters(faults.into_iter().map(told).collect())
+            }
             other => Self::internal(&other),
         }
     }

@@ -27,11 +27,12 @@ pub(super) async fn create(
     let wish = params.wish(&app.settings.search);
     let offset_seconds = params.offset_seconds();
     params.finish()?;
-    let (clip, _kept) = upload.into_clip();
+    let (clip, kept) = upload.into_clip();
     let (clip, recommendations) = app
         .recommender
         .recommend(clip, offset_seconds, &wish)
         .await?;
+    kept.heard(clip.seconds);
     Ok(Json(Answer {
         query: view::QueryClip::from(&clip),
         found: found(recommendations, offset_seconds),

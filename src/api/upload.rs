@@ -18,7 +18,10 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use super::{App, Kind, Problem, params::Params};
-use crate::recommend::{ClipSource, Ticket, UploadedClip};
+use crate::{
+    keys::{Pass, Reserved},
+    recommend::{ClipSource, Ticket, UploadedClip},
+};
 
 /// Uploads up to this size stay in memory: most clips, and no file is made for them.
 const IN_MEMORY: usize = 1 << 20;
@@ -177,11 +180,26 @@ enum Place {
 pub(super) struct Upload {
     stored: Stored,
     ticket: Ticket,
+    reserved: Reserved,
+}
+
+/// What has to be kept until a clip was heard.
+pub(super) struct Kept {
+    /// Removed when this is dropped.
+    _file: Option<NamedTempFile>,
+    reserved: Reserved,
+}
+
+impl Kept {
+    /// The clip was heard, so many seconds of it: that is what it costs.
+    pub(super) fn heard(self, seconds: f64) {
+        self.reserved.heard(seconds);
+    }
 }
 
 impl Upload {
     /// The clip as it is heard, and what has to be kept until it was.
-    pub(super) fn into_clip(self) -> (UploadedClip, impl Send) {
+    pub(super) fn into_clip(self) -> (UploadedClip, Kept) {
         let Stored { place, sha256 } = self.stored;
         let (source, file) = match place {
             Place::Memory(bytes) => (ClipSource::Bytes(bytes), None),
@@ -192,15 +210,21 @@ impl Upload {
             sha256,
             ticket: self.ticket,
         };
-        (clip, file)
+        let kept = Kept {
+            _file: file,
+            reserved: self.reserved,
+        };
+        (clip, kept)
     }
 }
 
 /// Reads the clip and all parameters of a request: multipart with a part `file`, the other parts
-/// being parameters, or the clip as the raw body. Nothing is read where the clip would wait too long.
+/// being parameters, or the clip as the raw body. Nothing is read where the clip would wait too long or
+/// the caller's key has no audio left.
 pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Params), Problem> {
     let mut params = Params::of_query(request.uri().query());
     let media = media_type(request.headers())?;
+    let reserved = reserve(app, &request)?;
     let ticket = app.recommender.admit()?;
     let stored = match media {
         Media::Form => receive_form(app, request, &mut params).await?,
@@ -216,7 +240,21 @@ pub(super) async fn receive(app: &App, request: Request) -> Result<(Upload, Para
             "the clip is empty; send the bytes of an audio file",
         ));
     }
-    Ok((Upload { stored, ticket }, params))
+    let upload = Upload {
+        stored,
+        ticket,
+        reserved,
+    };
+    Ok((upload, params))
+}
+
+/// Sets aside what the caller's key may pay for the clip.
+fn reserve(app: &App, request: &Request) -> Result<Reserved, Problem> {
+    let pass = request.extensions().get::<Pass>();
+    match pass.and_then(|pass| pass.usage.as_ref()) {
+        Some(usage) => Ok(usage.reserve_audio(app.settings.audio.max_query_seconds)?),
+        None => Ok(Reserved::unbounded()),
+    }
 }
 
 async fn receive_form(

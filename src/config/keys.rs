@@ -1,13 +1,13 @@
 //! Admin keys, of which only hashes are known.
 
-use crate::text::hex;
+use crate::text::{from_hex, hex};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// SHA-256 hashes of the keys that open the admin routes; without any, nothing opens them.
+/// SHA-256 hashes of admin keys that stand in no table.
 ///
 /// Written as one text of hexadecimal hashes with commas between them, or as a list of such texts.
 /// A hash without salt is enough for keys that are random themselves and 256 bits long, as the
-/// server's `admin-key` makes them: there is no dictionary of those.
+/// server's `keys generate` makes them: there is no dictionary of those.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct AdminKeys(Vec<[u8; 32]>);
@@ -36,7 +36,7 @@ enum Written {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is not a SHA-256 hash, 64 hexadecimal digits; `songkin-server admin-key` makes a key with its hash"
+    "{0:?} is not a SHA-256 hash, 64 hexadecimal digits; `songkin-server keys generate` makes a key with its hash"
 )]
 struct NoHash(String);
 
@@ -53,25 +53,11 @@ impl TryFrom<Written> for AdminKeys {
             .flat_map(|text| text.split(','))
             .map(str::trim)
             .filter(|word| !word.is_empty());
-        words.map(hash).collect::<Result<_, _>>().map(Self)
+        words
+            .map(|word| from_hex(word).ok_or_else(|| NoHash(word.to_owned())))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
-}
-
-fn hash(text: &str) -> Result<[u8; 32], NoHash> {
-    let no_hash = || NoHash(text.to_owned());
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let digits: [u8; 64] = digits
-        .and_then(|digits| digits.try_into().ok())
-        .ok_or_else(no_hash)?;
-    let (pairs, _) = digits.as_chunks::<2>();
-    let mut bytes = [0; 32];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = high << 4 | low;
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

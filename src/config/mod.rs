@@ -2,7 +2,6 @@
 
 mod keys;
 mod layers;
-mod secret;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 pub use keys::AdminKeys;
 pub use layers::{Faults, SettingFlags, load, render};
-pub use secret::Secret;
 
 use crate::model::{DeviceChoice, PrecisionChoice, Preset};
 
@@ -64,7 +62,7 @@ section! {
     /// The HTTP server.
     Server {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
-        access_token: Secret = Secret::default(),
+        anonymous: bool = false,
         admin_key_sha256: AdminKeys = AdminKeys::default(),
         max_body_mib: u64 = 64,
         request_seconds: u64 = 30,
@@ -191,12 +189,12 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     ("server.listen", "address and port to listen on"),
     (
-        "server.access_token",
-        "if set, every call under /v1 but /v1/admin needs `Authorization: Bearer` with it; at least 16 characters",
+        "server.anonymous",
+        "answer callers without a key, but only those on this machine and only what changes nothing; `demo` sets it",
     ),
     (
         "server.admin_key_sha256",
-        "SHA-256 of the key for /v1/admin, or several with commas; `songkin-server admin-key` makes one; empty closes /v1/admin",
+        "SHA-256 of an admin key beside those of `songkin-server keys`, or several with commas; `songkin-server keys generate` makes one",
     ),
     ("server.max_body_mib", "largest upload, MiB"),
     (
@@ -305,11 +303,10 @@ impl Settings {
                 faults.push(format!("{key}: {fault}"));
             }
         };
-        let token = self.server.access_token.expose();
         check(
-            token.is_empty() || token.len() >= 16,
-            "server.access_token",
-            "has to have at least 16 characters",
+            !self.server.anonymous || self.server.listen.ip().is_loopback(),
+            "server.anonymous",
+            "needs a server.listen on the loopback, 127.0.0.1 or [::1]; for others `songkin-server keys create` makes keys",
         );
         check(
             (1..=4096).contains(&self.server.max_body_mib),

@@ -18,7 +18,6 @@
 //! A device computes one job at a time. Everything that happens to a job is an event with a number,
 //! without holes, the last one telling how it ended.
 
-mod clock;
 mod context;
 mod error;
 mod job;
@@ -29,10 +28,9 @@ mod runner;
 mod store;
 mod supervise;
 
-pub use clock::{Clock, Timestamp};
 pub use context::{JobContext, JobFailure};
 pub use error::JobError;
-pub use job::{Failure, Job, JobEvent, JobId, JobKind, JobState, Progress, UnknownWord, event};
+pub use job::{Failure, Job, JobEvent, JobId, JobKind, JobState, Progress, event};
 pub use lease::{Claimed, Control, End, Lease, Note, Worker};
 pub use parameters::{
     BuildParameters, EvaluateParameters, EvaluateSplit, Fault, IngestParameters, IngestSubset,
@@ -40,3 +38,5 @@ pub use parameters::{
 };
 pub use runner::{Execute, Runner};
 pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobFilter, JobStore, NewJob};
+
+use crate::clock::{Clock, Timestamp};

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 pub use faults::Fault;
 
-use super::job::{JobKind, UnknownWord, words};
+use super::job::JobKind;
+use crate::text::words;
 use faults::{Check, typed};
 
 /// Parameters of a job of each kind.

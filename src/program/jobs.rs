@@ -5,7 +5,7 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use serde_json::Value;
 
-use super::{Parts, say, server::stop_signal, work::Executor};
+use super::{Parts, audited, say, server::stop_signal, work::Executor};
 use crate::{
     jobs::{
         Job, JobEvent, JobId, JobKind, JobState, JobStore, NewJob, Parameters, Runner, Worker,
@@ -34,7 +34,21 @@ pub(super) async fn run(parts: Arc<Parts>, name: Option<String>) -> anyhow::Resu
 pub(super) async fn run_one(parts: Parts, wanted: Parameters) -> anyhow::Result<ExitCode> {
     let parts = Arc::new(parts);
     let runner = runner(&parts, None);
-    let job = runner.store.enqueue(&NewJob::new(wanted)).await?.job;
+    let asked = async {
+        Ok(runner
+            .store
+            .enqueue(&NewJob::new(wanted.clone()))
+            .await?
+            .job)
+    };
+    let job = audited(
+        parts.catalog.database(),
+        wanted.kind().as_str(),
+        "/v1/admin/jobs",
+        asked,
+        |job| Some(format!("/v1/admin/jobs/{}", job.id)),
+    )
+    .await?;
     let news = tokio::spawn(tell_news(runner.store.clone(), job.id));
     let stopped = stop_signal();
     let ended = runner.run_once(job.id, stopped).await;

@@ -1,8 +1,10 @@
 //! What both programs do before and around their work: settings, log, and the parts put together.
 
+mod audit;
 mod demo;
 mod healthcheck;
 mod jobs;
+mod keys;
 mod log;
 mod parts;
 mod progress;
@@ -12,6 +14,7 @@ mod worker;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use audit::audited;
 pub use demo::prepare_demo;
 pub use healthcheck::healthcheck;
 pub use parts::Parts;
@@ -28,7 +31,7 @@ pub struct CommonFlags {
     /// Settings file (TOML); also SONGKIN_CONFIG.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Print the settings in force, secrets hidden, and end.
+    /// Print the settings in force, and end.
     #[arg(long, global = true)]
     print_config: bool,
     #[command(flatten)]

@@ -12,11 +12,15 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, sync::Notify};
 
 use super::{
-    CommonFlags, Parts, begin, demo::prepare_demo, healthcheck, parts::or_cores, run, say,
+    CommonFlags, Parts, begin,
+    demo::prepare_demo,
+    healthcheck,
+    keys::{self, KeyAction},
+    parts::or_cores,
+    run,
 };
 use crate::{
     api::{self, App, Metrics, Spool, Stopping},
@@ -24,9 +28,10 @@ use crate::{
     config::Settings,
     generation::Generation,
     jobs::JobStore,
+    keys::{AuditLog, KeyHash, KeyStore, Keyring},
     model::describe_device,
     recommend::{Current, RecommendSettings, Recommender},
-    text::hex,
+    text::Chain,
 };
 
 /// Recommends music by how it sounds, over HTTP.
@@ -43,19 +48,23 @@ pub struct ServerCommand {
 enum Action {
     /// Serve the data directory (the default).
     Serve,
-    /// Ingest the demo catalogue into data/demo, unless that is done, and serve it.
+    /// Ingest the demo catalogue into data/demo, unless that is done, and serve it, on this machine
+    /// without a key.
     Demo {
         /// Where the demo catalogue lies.
         #[arg(long, default_value = "demo")]
         demo_dir: PathBuf,
     },
-    /// Make a key for /v1/admin. It is shown this once; only its hash goes into the settings.
-    AdminKey,
     /// Ask the server that listens on `server.listen` whether it lives; ends with 0 if so.
     Healthcheck {
         /// Ask whether it can answer requests, too.
         #[arg(long)]
         ready: bool,
+    },
+    /// Make, list, rotate and revoke API keys.
+    Keys {
+        #[command(subcommand)]
+        action: KeyAction,
     },
     /// Decode one file in this process, within limits; started by the server itself.
     #[command(name = isolated::SUBCOMMAND, hide = true)]
@@ -71,9 +80,6 @@ pub fn server(command: ServerCommand) -> ExitCode {
     if let Some(Action::DecodeIsolated { task }) = &command.action {
         return run_isolated_child(task);
     }
-    if let Some(Action::AdminKey) = command.action {
-        return admin_key();
-    }
     let mut settings = match begin(&command.common) {
         Ok(settings) => settings,
         Err(code) => return code,
@@ -82,7 +88,11 @@ pub fn server(command: ServerCommand) -> ExitCode {
         return check_health(&settings, ready);
     }
     let demo_dir = match command.action {
+        Some(Action::Keys { action }) => {
+            return run(async move { keys::keys(&settings, action).await });
+        }
         Some(Action::Demo { demo_dir }) => {
+            settings.server.anonymous = true;
             if settings.data == crate::config::Data::default() {
                 settings.data.dir = settings.data.dir.join("demo");
             }
@@ -91,23 +101,6 @@ pub fn server(command: ServerCommand) -> ExitCode {
         _ => None,
     };
     run(serve(settings, demo_dir))
-}
-
-/// Prints a new admin key and what to configure. Nothing is stored.
-fn admin_key() -> ExitCode {
-    let mut bytes = [0; 32];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        eprintln!("no random numbers are to be had: {error}");
-        return ExitCode::FAILURE;
-    }
-    let key = hex(&bytes);
-    let hash = hex(&Sha256::digest(&key));
-    say(&format!(
-        "key, for the header `Authorization: Bearer`:\n{key}\n\n\
-         configure its hash, with a comma after those of other keys:\n\
-         SONGKIN_SERVER_ADMIN_KEY_SHA256={hash}\n"
-    ));
-    ExitCode::SUCCESS
 }
 
 /// Asks a running server, and says on standard error what is wrong with it.
@@ -165,24 +158,55 @@ impl Parts {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let current = Arc::new(Current::default());
-        let app = Arc::new(app(self, &current)?);
+        let address = listener.local_addr()?;
+        // Whatever the settings say, what others can reach is for those who have a key.
+        let anonymous = self.settings.server.anonymous && address.ip().is_loopback();
+        let app = Arc::new(app(self, &current, anonymous).await?);
         let mut loaded = Loaded::default();
         loaded.follow(self, &current).await;
-        let address = listener.local_addr()?;
         tracing::info!(%address, device = app.device, "serving; /docs describes the API");
+        tell_who_gets_in(&app);
         let reload_every = Duration::from_secs(self.settings.server.reload_seconds);
-        let mut server = std::pin::pin!(api::serve(listener, app, shutdown));
-        loop {
-            tokio::select! {
-                ended = &mut server => return Ok(ended?),
-                () = tokio::time::sleep(reload_every) => loaded.follow(self, &current).await,
+        let follow = async {
+            loop {
+                tokio::time::sleep(reload_every).await;
+                loaded.follow(self, &current).await;
             }
+        };
+        let server = api::serve(listener, Arc::clone(&app), shutdown);
+        let ended = tokio::select! {
+            ended = server => ended,
+            never = follow => never,
+            never = app.keys.keep_fresh() => match never {},
+        };
+        if let Err(error) = app.keys.note_uses().await {
+            tracing::warn!(error = %Chain(&error), "the last uses of keys are not written down");
         }
+        Ok(ended?)
     }
 }
 
-fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
+fn tell_who_gets_in(app: &App) {
+    if app.anonymous {
+        tracing::info!("callers on this machine need no key for what changes nothing");
+    } else if app.settings.server.anonymous {
+        tracing::warn!("this address can be reached from elsewhere, so every caller needs a key");
+    }
+    if app.keys.opens_nothing() && !app.anonymous {
+        tracing::warn!(
+            "there is no key yet, so nobody gets in: `songkin-server keys create NAME --scopes admin` makes one"
+        );
+    }
+}
+
+async fn app(parts: &Parts, current: &Arc<Current>, anonymous: bool) -> anyhow::Result<App> {
     let settings = &parts.settings;
+    let database = parts.catalog.database();
+    let configured = settings.server.admin_key_sha256.hashes().iter();
+    let configured = configured.copied().map(KeyHash::from_bytes).collect();
+    let keys = Keyring::open(KeyStore::new(database.clone()), configured)
+        .await
+        .context("cannot read the keys")?;
     let recommend = RecommendSettings {
         max_query_seconds: settings.audio.max_query_seconds,
         max_decodes: or_cores(settings.server.max_decodes),
@@ -202,7 +226,10 @@ fn app(parts: &Parts, current: &Arc<Current>) -> anyhow::Result<App> {
     Ok(App {
         settings: settings.clone(),
         recommender,
-        jobs: JobStore::new(parts.catalog.database().clone()),
+        keys,
+        anonymous,
+        audit: AuditLog::new(database.clone()),
+        jobs: JobStore::new(database.clone()),
         generations: parts.store.clone(),
         reports: parts.reports_dir(),
         stopping: Stopping::default(),

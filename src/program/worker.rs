@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 
-use super::{CommonFlags, ConsoleProgress, Parts, begin, jobs, run, say};
+use super::{CommonFlags, ConsoleProgress, Parts, audited, begin, jobs, run, say};
 use crate::{
     audio::{isolated, run_isolated_child},
     catalog::Subset,
@@ -196,16 +196,14 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
             retry_bad,
             no_build,
         } => {
-            ingest(
-                &parts,
-                IngestRequest {
-                    dir,
-                    subset,
-                    retry_bad,
-                },
-                no_build,
-            )
-            .await?
+            let target = dir.display().to_string();
+            let request = IngestRequest {
+                dir,
+                subset,
+                retry_bad,
+            };
+            let work = ingest(&parts, request, no_build);
+            audited(parts.catalog.database(), "ingest", &target, work, |_| None).await?
         }
         Action::Run { name } => {
             jobs::run(Arc::new(parts), name).await?;
@@ -230,7 +228,14 @@ async fn work(settings: Settings, action: Action) -> anyhow::Result<ExitCode> {
         }
         Action::Ledger => ledger(&parts).await?,
         Action::Generations => generations(&parts).await?,
-        Action::Activate { id } => activate(&parts, &id).await?,
+        Action::Activate { id } => {
+            let target = format!("/v1/admin/generations/{id}");
+            let work = activate(&parts, &id);
+            audited(parts.catalog.database(), "activate", &target, work, |_| {
+                None
+            })
+            .await?
+        }
         Action::ExportModel { dir, generation } => {
             match generation {
                 Some(generation) => parts.export(&generation, &dir)?,

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// From the ground up; floors of one line do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["text", "track"],
+    &["text", "track", "clock"],
     &["audio", "database"],
     &["model"],
-    &["index", "catalog", "jobs", "config"],
+    &["index", "catalog", "jobs", "keys", "config"],
     &["batch"],
     &["extract"],
     &["train"],

@@ -14,6 +14,7 @@ mod generation;
 mod index;
 mod ingest;
 mod jobs;
+mod keys;
 mod learner;
 mod model;
 mod stock;

@@ -43,6 +43,11 @@ pub(crate) fn ffmpeg<S: AsRef<OsStr>>(extension: &str, args: &[S]) -> Vec<u8> {
     fs::read(output).unwrap()
 }
 
+/// The built server, without the settings that the caller's environment may hold.
+pub(crate) fn server() -> Command {
+    program(env!("CARGO_BIN_EXE_songkin-server"))
+}
+
 /// The built worker, without the settings that the caller's environment may hold.
 pub(crate) fn worker() -> Command {
     program(env!("CARGO_BIN_EXE_songkin-worker"))

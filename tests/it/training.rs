@@ -26,7 +26,7 @@ use songkin::{
 };
 use tempfile::TempDir;
 
-use crate::support::{program, tiny_config, worker};
+use crate::support::{server, tiny_config, worker};
 
 const KEY: &str = "an-admin-key-that-nobody-guesses";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -178,7 +178,7 @@ impl Site {
 
     async fn start_server(&self) -> Process {
         let hash = hex(&Sha256::digest(KEY));
-        let mut command = self.configured(program(env!("CARGO_BIN_EXE_songkin-server")));
+        let mut command = self.configured(server());
         command
             .args(["--server-listen", &self.address])
             .args(["--server-reload-seconds", "1"])
@@ -371,7 +371,7 @@ async fn one_post_trains_through_a_kill_into_service_and_one_call_leads_back() {
     let (client, url) = (site.client.clone(), site.url("/v1/tracks/1687/similar"));
     let listener = tokio::spawn(async move {
         while !until.load(Ordering::SeqCst) {
-            let answer = client.get(&url).send().await.unwrap();
+            let answer = client.get(&url).bearer_auth(KEY).send().await.unwrap();
             assert_eq!(answer.status(), 200);
             counter.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, HeaderName, StatusCode},
     response::{
         IntoResponse, Response,
@@ -16,6 +16,7 @@ use super::path::JobPath;
 use crate::{
     api::{App, Problem, params::quoted},
     jobs::{JobEvent, JobId},
+    keys::Pass,
     text::Chain,
 };
 
@@ -31,6 +32,7 @@ const NO_BUFFERING: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffe
 
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
+    Extension(pass): Extension<Pass>,
     JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -42,6 +44,7 @@ pub(crate) async fn stream(
     }
     let follower = Follower {
         app,
+        pass,
         id,
         after: after.min(job.events),
         read: VecDeque::new(),
@@ -70,6 +73,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<u64, Problem> {
 /// Follows the events of a job.
 struct Follower {
     app: Arc<App>,
+    /// Who follows.
+    pass: Pass,
     id: JobId,
     /// The last one that was sent.
     after: u64,
@@ -79,7 +84,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// The next event; none after the job's last one, and when the server stops.
+    /// The next event; none after the job's last one, when the server stops, and when the follower's
+    /// key opens this no more.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -87,7 +93,8 @@ impl Follower {
                 self.ended = event.is_last();
                 return self.shown(&event);
             }
-            if self.ended || self.app.stopping.has_begun() {
+            let welcome = self.app.keys.still_opens(&self.pass);
+            if self.ended || !welcome || self.app.stopping.has_begun() {
                 return None;
             }
             match self.app.jobs.events(self.id, self.after, CHUNK).await {

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     api::{App, Kind, Problem, params::quoted, problem::ParameterFault},
     catalog::{self, CatalogError, GenerationState},
+    clock::Timestamp,
     generation::{Generation, GenerationError, GenerationStore, Manifest, ModelCard},
-    jobs::Timestamp,
     text::Chain,
     train::evaluate::REPORT_JSON,
 };

@@ -104,7 +104,7 @@ pub(crate) async fn report(
     .await
 }
 
-fn one_of<T: std::fmt::Display>(words: &[T]) -> String {
+pub(super) fn one_of<T: std::fmt::Display>(words: &[T]) -> String {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     format!("one of {}", words.join(", "))
 }

@@ -1,7 +1,9 @@
-//! `/v1/admin`: jobs and generations, for those who have an admin key.
+//! `/v1/admin`: jobs, generations, keys, and the record of what was done.
 
-pub(super) mod access;
+pub(super) mod audit;
 pub(super) mod events;
+mod fields;
 pub(super) mod generations;
 pub(super) mod jobs;
+pub(super) mod keys;
 mod path;

@@ -8,10 +8,14 @@ use axum::{
 use crate::{
     api::{Problem, params::quoted},
     jobs::JobId,
+    keys::KeyId,
 };
 
 /// A job's number.
 pub(crate) struct JobPath(pub(super) JobId);
+
+/// A key's id.
+pub(crate) struct KeyPath(pub(super) KeyId);
 
 /// A generation's id. Nothing else is ever made part of a file's path.
 pub(crate) struct GenerationPath(pub(super) String);
@@ -35,6 +39,18 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
                 Err(Problem::parameter("id", detail))
             }
         }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = text(parts, state).await?;
+        text.parse().map(Self).map_err(|_| {
+            let detail = format!("{} is not the id of a key", quoted(&text));
+            Problem::parameter("id", detail)
+        })
     }
 }
 

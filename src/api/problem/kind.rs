@@ -11,12 +11,10 @@ pub enum Kind {
     InvalidParameter,
     /// There is no clip in the request.
     NoAudio,
-    /// The access token is missing or wrong.
+    /// The key is missing, wrong, expired or revoked.
     Unauthorized,
-    /// The admin key is missing or wrong.
-    AdminKeyNeeded,
-    /// No admin key is configured, so nothing opens the admin routes.
-    AdminClosed,
+    /// The key is good, but not for this.
+    ScopeMissing,
     /// There is no such route.
     NoSuchRoute,
     /// There is no such track.
@@ -27,6 +25,8 @@ pub enum Kind {
     NoSuchJob,
     /// There is no such generation.
     NoSuchGeneration,
+    /// There is no such key.
+    NoSuchKey,
     /// The generation was not evaluated.
     NoReport,
     /// The route knows other methods.
@@ -37,6 +37,8 @@ pub enum Kind {
     GenerationUnfit,
     /// Another generation is active than the client expects.
     ActiveGenerationChanged,
+    /// The key is revoked, and nothing brings it back.
+    KeyRevoked,
     /// The file is another one than the client has a part of.
     PreconditionFailed,
     /// The upload is larger than the server takes.
@@ -49,6 +51,8 @@ pub enum Kind {
     UndecodableAudio,
     /// The idempotency key was used for another job.
     IdempotencyKeyReused,
+    /// The key has used what it may use for now.
+    QuotaExceeded,
     /// Something broke; the log has it under the request's id.
     Internal,
     /// More work waits than the server takes.
@@ -59,29 +63,31 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::NoAudio,
         Self::Unauthorized,
-        Self::AdminKeyNeeded,
-        Self::AdminClosed,
+        Self::ScopeMissing,
         Self::NoSuchRoute,
         Self::NoSuchTrack,
         Self::NoAudioFile,
         Self::NoSuchJob,
         Self::NoSuchGeneration,
+        Self::NoSuchKey,
         Self::NoReport,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::GenerationUnfit,
         Self::ActiveGenerationChanged,
+        Self::KeyRevoked,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
         Self::UnsupportedAudio,
         Self::RangeNotSatisfiable,
         Self::UndecodableAudio,
         Self::IdempotencyKeyReused,
+        Self::QuotaExceeded,
         Self::Internal,
         Self::Overloaded,
         Self::NotReady,
@@ -104,20 +110,11 @@ impl Kind {
                 "no-audio",
                 "the request holds no clip",
             ),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "an access token is needed",
-            ),
-            Self::AdminKeyNeeded => (
-                StatusCode::UNAUTHORIZED,
-                "admin-key-needed",
-                "an admin key is needed",
-            ),
-            Self::AdminClosed => (
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "a key is needed"),
+            Self::ScopeMissing => (
                 StatusCode::FORBIDDEN,
-                "admin-closed",
-                "the admin routes are closed",
+                "scope-missing",
+                "the key is not for this",
             ),
             Self::NoSuchRoute => (
                 StatusCode::NOT_FOUND,
@@ -140,6 +137,7 @@ impl Kind {
                 "no-such-generation",
                 "there is no such generation",
             ),
+            Self::NoSuchKey => (StatusCode::NOT_FOUND, "no-such-key", "there is no such key"),
             Self::NoReport => (StatusCode::NOT_FOUND, "no-report", "there is no report"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -161,6 +159,7 @@ impl Kind {
                 "active-generation-changed",
                 "another generation is active than expected",
             ),
+            Self::KeyRevoked => (StatusCode::CONFLICT, "key-revoked", "the key is revoked"),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
                 "precondition-failed",
@@ -190,6 +189,11 @@ impl Kind {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "the idempotency key was used for another job",
+            ),
+            Self::QuotaExceeded => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "quota-exceeded",
+                "the key's quota is spent",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,7 +1,9 @@
 //! The HTTP interface: a real server on the demo catalogue, and every answer that any of these tests
 //! gets is held against `openapi.yaml`.
 
+mod access;
 mod admin;
+mod anonymous;
 mod contract;
 mod docs;
 mod documented;
@@ -9,6 +11,7 @@ mod embeddings;
 mod excerpts;
 mod metrics;
 mod overload;
+mod quotas;
 mod recommendations;
 mod refusals;
 mod shutdown;
@@ -23,7 +26,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -34,6 +37,7 @@ use songkin::{
     catalog::Catalog,
     config::Settings,
     generation::GenerationStore,
+    keys::{KeyStore, NewKey, Quotas, Scope},
     model::{ModelDir, untrained_weights},
     program::{Parts, prepare_demo},
     track::TrackId,
@@ -116,6 +120,8 @@ async fn build_house() -> House {
     model.save(&dir.path().join("tiny")).unwrap();
 
     let mut settings = Settings::default();
+    // Most tests ask for nothing that needs a key, and those that do bring one.
+    settings.server.anonymous = true;
     settings.data.dir = dir.path().join("data");
     settings.model.dir = dir.path().join("tiny");
     let parts = Parts::open(settings, || panic!("the device thread died"))
@@ -207,6 +213,25 @@ impl Server {
         SHARED.get_or_init(|| Self::start(|_| {})).await
     }
 
+    /// One that knows keys alone, on a database of its own without a generation, and what makes keys
+    /// there.
+    async fn guarded(change: impl FnOnce(&mut Parts)) -> (Self, KeyStore) {
+        let home = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(home.path().join("catalog.sqlite"))
+            .await
+            .unwrap();
+        let store = GenerationStore::open(home.path().join("generations")).unwrap();
+        let keys = KeyStore::new(catalog.database().clone());
+        let server = Self::start_in(home, |parts| {
+            parts.settings.server.anonymous = false;
+            parts.catalog = catalog;
+            parts.store = store;
+            change(parts);
+        })
+        .await;
+        (server, keys)
+    }
+
     /// One whose catalogue holds nothing.
     async fn empty() -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -280,6 +305,30 @@ impl Server {
         self.send(self.request(Method::GET, path)).await
     }
 
+    /// The same with a key.
+    fn request_with(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(key)
+    }
+
+    /// Waits until a key that another process has made is known here: it is taken, or refused for
+    /// what became of it.
+    async fn until_known(&self, key: &str) {
+        let began = Instant::now();
+        loop {
+            let request = self.request_with(key, Method::GET, "/v1/admin/audit");
+            let answer = self.send(request).await;
+            let unknown = answer.status == 401 && answer.text().contains("no such key");
+            if !unknown {
+                return;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "it stays unknown"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Posts a clip as the raw body.
     async fn post(&self, path: &str, clip: impl Into<reqwest::Body>) -> Answer {
         let request = self.request(Method::POST, path);
@@ -306,6 +355,35 @@ fn decoder_with(program: &str, args: &[&str]) -> Decoder {
         args: args.iter().map(Into::into).collect(),
     };
     Decoder::new(DecodeLimits::default(), Some(command))
+}
+
+/// A key that holds for ever, with these scopes and quotas.
+fn new_key(scopes: impl IntoIterator<Item = Scope>, quotas: Quotas) -> NewKey {
+    NewKey {
+        name: "a test's".to_owned(),
+        scopes: scopes.into_iter().collect(),
+        lifetime: None,
+        quotas,
+    }
+}
+
+/// Makes a key, and gives its text once a server that runs on the table takes it.
+async fn key_for(server: &Server, keys: &KeyStore, new: &NewKey) -> String {
+    let text = keys.create(new).await.unwrap().1.expose().to_owned();
+    server.until_known(&text).await;
+    text
+}
+
+/// A path of a route with something in its braces; nothing there is.
+fn concrete(path: &str) -> String {
+    let id = match path.split('/').nth(3) {
+        Some("jobs") => "4711",
+        Some("generations") => "0123456789abcdef",
+        Some("keys") => "0123456789ab",
+        _ => "22006",
+    };
+    path.replace("{id}", id)
+        .replace("{*file}", "swagger-ui.css")
 }
 
 /// A form with a clip in it.

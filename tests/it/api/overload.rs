@@ -34,7 +34,7 @@ impl Server {
     async fn sending(&self, length: usize, part: &[u8]) -> TcpStream {
         let mut client = TcpStream::connect(self.address).await.unwrap();
         let head = format!(
-            "POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: audio/mpeg\r\ncontent-length: {length}\r\n\r\n"
+            "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: audio/mpeg\r\ncontent-length: {length}\r\n\r\n"
         );
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(part).await.unwrap();

@@ -1,50 +1,15 @@
-//! What a server refuses for its own sake: callers without the token, slow ones, too many, too early.
+//! What a server refuses for its own sake: callers that are slow, too many, too early.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
-use reqwest::{Body, Method};
+use reqwest::Body;
 use serde_json::json;
 
 use super::{SUNRISE, Server, demo_clip, form, run, uploads};
 
 const PATH: &str = "/v1/recommendations";
-const TOKEN: &str = "a token of some length";
-
-#[test]
-fn the_access_token_opens_and_nothing_else_does() {
-    run(async {
-        let server = Server::start(|parts| {
-            parts.settings.server.access_token = TOKEN.to_owned().into();
-        })
-        .await;
-        for header in [
-            None,
-            Some(String::new()),
-            Some(TOKEN.to_owned()),
-            Some("Bearer".to_owned()),
-            Some("Bearer another token of length".to_owned()),
-            Some(format!("Bearer {}", &TOKEN[..TOKEN.len() - 1])),
-            Some(format!("Bearer {TOKEN}x")),
-            Some(format!("Basic {TOKEN}")),
-        ] {
-            let mut request = server.request(Method::GET, "/v1/tracks");
-            if let Some(value) = &header {
-                request = request.header("authorization", value);
-            }
-            server.send(request).await.problem(401, "unauthorized");
-        }
-        for header in [format!("Bearer {TOKEN}"), format!("bearer {TOKEN}")] {
-            let request = server.request(Method::GET, "/v1/tracks");
-            let answer = server.send(request.header("authorization", header)).await;
-            answer.expect(200);
-        }
-        // A caller that is still sending gets to read why nobody listens.
-        let large = server.post(PATH, vec![0; 20 << 20]).await;
-        large.problem(401, "unauthorized");
-    });
-}
 
 #[test]
 fn an_upload_that_does_not_come_ends_in_time() {

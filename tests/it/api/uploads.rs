@@ -132,7 +132,8 @@ fn an_upload_that_is_given_up_leaves_nothing_behind() {
         let server = Server::start(|_| {}).await;
         server.get("/livez").await.expect(204);
         let mut client = TcpStream::connect(server.address).unwrap();
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n");
+        let head =
+            format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
         client.write_all(&noise(3 << 20)).unwrap();
         let until = |wanted: usize| {
@@ -387,7 +388,7 @@ fn a_client_that_asks_first_is_refused_before_it_sends() {
                 .set_read_timeout(Some(Duration::from_secs(10)))
                 .unwrap();
             let head = format!(
-                "POST {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                  expect: 100-continue\r\ncontent-length: 200000000\r\n\r\n"
             );
             client.write_all(head.as_bytes()).unwrap();

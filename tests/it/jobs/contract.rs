@@ -10,9 +10,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use songkin::jobs::{
-    BuildParameters, Claimed, End, Job, JobError, JobFailure, JobFilter, JobId, JobKind, JobState,
-    JobStore, Lease, NewJob, Note, Parameters, Progress, Timestamp, TrainParameters,
+use songkin::{
+    clock::Timestamp,
+    jobs::{
+        BuildParameters, Claimed, End, Job, JobError, JobFailure, JobFilter, JobId, JobKind,
+        JobState, JobStore, Lease, NewJob, Note, Parameters, Progress, TrainParameters,
+    },
 };
 
 use super::{House, LEASE, enqueue, evaluate, events, kinds, worker};

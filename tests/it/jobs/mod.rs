@@ -6,10 +6,9 @@ mod runner;
 use std::{path::PathBuf, time::Duration};
 
 use songkin::{
+    clock::{Clock, Timestamp},
     database::Database,
-    jobs::{
-        Clock, EvaluateParameters, JobEvent, JobId, JobStore, NewJob, Parameters, Timestamp, Worker,
-    },
+    jobs::{EvaluateParameters, JobEvent, JobId, JobStore, NewJob, Parameters, Worker},
 };
 use tempfile::TempDir;
 

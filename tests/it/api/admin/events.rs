@@ -181,6 +181,7 @@ fn streams_end_when_the_server_stops_and_other_requests_are_finished() {
             // Decoding takes a second and fails.
             parts.decoder = decoder_with("/bin/sh", &["-c", "sleep 1"]);
             parts.store = house.store.clone();
+            parts.settings.server.anonymous = true;
         })
         .await;
         let active = house.catalog.active_generation().await.unwrap().unwrap();

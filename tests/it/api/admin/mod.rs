@@ -1,9 +1,11 @@
-//! `/v1/admin`: who gets in, jobs from the request to their last event, generations and the way back.
+//! `/v1/admin`: jobs from the request to their last event, generations and the way back, keys, and the
+//! record of it all.
 
-mod access;
+mod audit;
 mod events;
 mod generations;
 mod jobs;
+mod keys;
 
 use std::{
     fs,
@@ -17,11 +19,10 @@ use songkin::{
     api::ROUTES, catalog::Catalog, generation::GenerationStore, program::Parts, text::hex,
 };
 
-use super::{Answer, Server, house};
+use super::{Answer, Server, concrete, house};
 
 const KEY: &str = "an admin key for tests";
 const OTHER_KEY: &str = "another key, for when the first is changed";
-const TOKEN: &str = "a token of some length";
 const JOBS: &str = "/v1/admin/jobs";
 const GENERATIONS: &str = "/v1/admin/generations";
 
@@ -36,7 +37,7 @@ fn set_keys(parts: &mut Parts, keys: &[&str]) {
         serde_json::from_value(json!(hashes.join(","))).unwrap();
 }
 
-/// A server with an admin key, a database of its own and no generation.
+/// A server with an admin key in its settings, a database of its own and no generation.
 struct Admin {
     server: Server,
     catalog: Catalog,
@@ -45,19 +46,14 @@ struct Admin {
 
 impl Admin {
     async fn start(change: impl FnOnce(&mut Parts)) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(home.path().join("catalog.sqlite"))
-            .await
-            .unwrap();
-        let store = GenerationStore::open(home.path().join("generations")).unwrap();
-        let (own_catalog, own_store) = (catalog.clone(), store.clone());
-        let server = Server::start_in(home, |parts| {
-            parts.catalog = own_catalog;
-            parts.store = own_store;
+        let mut own = None;
+        let (server, _) = Server::guarded(|parts| {
+            own = Some((parts.catalog.clone(), parts.store.clone()));
             set_keys(parts, &[KEY]);
             change(parts);
         })
         .await;
+        let (catalog, store) = own.unwrap();
         Self {
             server,
             catalog,
@@ -66,8 +62,7 @@ impl Admin {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.server.request(method, path);
-        request.header("authorization", format!("Bearer {KEY}"))
+        self.server.request_with(KEY, method, path)
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -118,13 +113,17 @@ async fn wait_until_ready(server: &Server) {
     }
 }
 
-fn admin_routes() -> Vec<(Method, &'static str)> {
+/// Every route below `/v1/admin`, with the number of a job that there is.
+fn admin_routes() -> Vec<(Method, String)> {
     let routes: Vec<_> = ROUTES
         .iter()
-        .filter(|(_, path)| path.starts_with("/v1/admin"))
-        .map(|(method, path)| (method.to_uppercase().parse().unwrap(), *path))
+        .filter(|route| route.path.starts_with("/v1/admin"))
+        .map(|route| {
+            let path = concrete(route.path).replace("4711", "1");
+            (route.method.to_uppercase().parse().unwrap(), path)
+        })
         .collect();
-    assert!(routes.len() >= 9, "{routes:?}");
+    assert!(routes.len() >= 15, "{routes:?}");
     routes
 }
 
@@ -173,31 +172,19 @@ pub(super) async fn every_answer(note: &mut impl FnMut(Answer)) {
     }
     note(admin.activate(&bad, &json!({"expected": unknown})).await);
 
-    // Without the key, without any key, and where the database fails.
-    let closed = Server::start(|_| {}).await;
+    keys::every_answer(&admin, note).await;
+
+    // Where the database fails.
     let catalog = Catalog::open(house().await.catalog_path()).await.unwrap();
     let broken = Server::start(|parts| {
         set_keys(parts, &[KEY]);
         parts.catalog = catalog.clone();
     })
     .await;
+    broken.get("/livez").await.expect(204);
     catalog.close().await;
     for (method, path) in admin_routes() {
-        let path = path.replace("{id}", unknown);
-        note(
-            admin
-                .server
-                .send(admin.server.request(method.clone(), &path))
-                .await,
-        );
-        note(closed.send(closed.request(method.clone(), &path)).await);
-        let path = path.replace(&format!("jobs/{unknown}"), "jobs/1");
-        let request = broken.request(method, &path).body(r#"{"kind": "build"}"#);
-        let request = request.header("authorization", format!("Bearer {KEY}"));
-        note(broken.send(request).await);
+        let request = broken.request_with(KEY, method, &path);
+        note(broken.send(request.body(r#"{"kind": "build"}"#)).await);
     }
-    let path = format!("{GENERATIONS}/{unknown}/activate");
-    let request = broken.request(Method::POST, &path);
-    let request = request.header("authorization", format!("Bearer {KEY}"));
-    note(broken.send(request).await);
 }
