@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,6 +19,8 @@ use crate::{
     jobs::{JobFilter, JobKind, JobState, JobStore},
 };
 
+/// What is not a backup yet.
+const STAGE_PREFIX: &str = ".songkin-backup-";
 /// How often a watch is asked while the database is copied.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often it is begun anew because the active generation went away meanwhile, which takes two
@@ -47,12 +50,17 @@ pub async fn create(
         _ => PathBuf::from("."),
     };
     fs::create_dir_all(&beside).map_err(BackupError::io(&beside))?;
+    sweep(&beside)?;
     let mut attempt = 1;
     loop {
         let staged = tempfile::Builder::new()
-            .prefix(".songkin-backup-")
+            .prefix(STAGE_PREFIX)
             .tempdir_in(&beside)
             .map_err(BackupError::io(&beside))?;
+        // Held until it is done, also where the process is killed: see `sweep`.
+        let held = File::open(staged.path()).map_err(BackupError::io(staged.path()))?;
+        // Where directories cannot be locked, what is cut off stays for somebody to remove.
+        let _ = held.try_lock();
         match take(data, staged.path(), watch).await {
             Err(BackupError::ActiveDamaged { source, .. })
                 if attempt < ATTEMPTS && is_gone(&source) =>
@@ -70,6 +78,22 @@ pub async fn create(
             }
         }
     }
+}
+
+/// Removes what backups that were killed have left: nobody holds it any more.
+fn sweep(beside: &Path) -> Result<(), BackupError> {
+    for entry in fs::read_dir(beside).map_err(BackupError::io(beside))? {
+        let entry = entry.map_err(BackupError::io(beside))?;
+        let ours = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(STAGE_PREFIX);
+        if ours && File::open(entry.path()).is_ok_and(|dir| dir.try_lock().is_ok()) {
+            tracing::info!(path = %entry.path().display(), "removing a backup that was cut off");
+            fs::remove_dir_all(entry.path()).map_err(BackupError::io(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn is_gone(error: &BackupError) -> bool {
@@ -127,7 +151,7 @@ async fn take(
     catalog.close().await;
     Database::fold(&database).await?;
     let entry = file::read(&database, &mut meter)?;
-    fs::File::open(&database)
+    File::open(&database)
         .and_then(|file| file.sync_all())
         .map_err(BackupError::io(&database))?;
     manifest.files.insert(CATALOG_FILE.to_owned(), entry);

@@ -67,6 +67,9 @@ pub enum BackupError {
         /// What is wrong with it.
         source: Box<BackupError>,
     },
+    /// A worker has the data directory.
+    #[error("a worker is at work in {}: stop it first", .0.display())]
+    WorkerAtWork(PathBuf),
     /// The data directory to restore into is in use as one.
     #[error(
         "{} holds data already: with --replace it is put aside, in a directory beside what is restored",

@@ -16,11 +16,13 @@
 mod create;
 mod error;
 mod file;
+mod lock;
 mod manifest;
 mod restore;
 
 pub use create::create;
 pub use error::BackupError;
+pub use lock::lock;
 pub use manifest::{BACKUP_FILE, BackupManifest};
 pub use restore::{Restored, refuse_half_restored, restore};
 

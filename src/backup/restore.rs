@@ -8,6 +8,7 @@ use std::{
 use super::{
     BackupError, BackupManifest, CATALOG_FILE, Watch, create,
     file::{self, Meter},
+    lock,
 };
 use crate::database::{Database, DatabaseError};
 
@@ -19,13 +20,7 @@ const MOVING_DIR: &str = ".restoring";
 /// Where the former content goes, with the time behind it.
 const ASIDE_PREFIX: &str = "before-restore-";
 /// What is no data, or of this run only.
-const PASSED_OVER: [&str; 5] = [
-    "worker.lock",
-    "spool",
-    "lost+found",
-    COPY_DIR,
-    MOVING_DIR,
-];
+const PASSED_OVER: [&str; 5] = ["worker.lock", "spool", "lost+found", COPY_DIR, MOVING_DIR];
 
 /// What a restore did.
 #[derive(Debug)]
@@ -53,8 +48,7 @@ fn is_half_restored(data: &Path) -> bool {
     fs::read_dir(data.join(MOVING_DIR)).is_ok_and(|mut left| left.next().is_some())
 }
 
-/// Puts the backup in `from` into the data directory `data`, which is made if it is not there. The
-/// caller keeps workers out of it.
+/// Puts the backup in `from` into the data directory `data`, which is made if it is not there.
 ///
 /// Every hash is verified before anything is touched, and again on the copy. The copy is made inside
 /// the directory and moved into place by renaming, the database last: until then there is no
@@ -63,8 +57,8 @@ fn is_half_restored(data: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// [`BackupError::NotEmpty`] and [`DatabaseError::InUse`] before anything was touched; whatever fails
-/// while the copy is made leaves the directory as it was.
+/// [`BackupError::NotEmpty`], [`BackupError::WorkerAtWork`] and [`DatabaseError::InUse`] before
+/// anything was touched; whatever fails while the copy is made leaves the directory as it was.
 pub async fn restore(
     from: &Path,
     data: &Path,
@@ -73,6 +67,9 @@ pub async fn restore(
 ) -> Result<Restored, BackupError> {
     let manifest = BackupManifest::verify(from, watch)?;
     fs::create_dir_all(data).map_err(BackupError::io(data))?;
+    let Some(_lock) = lock(data)? else {
+        return Err(BackupError::WorkerAtWork(data.to_path_buf()));
+    };
     let moving = data.join(MOVING_DIR);
     // What a restore that was cut off has moved is nobody's data yet.
     let replace = replace || is_half_restored(data);

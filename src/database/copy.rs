@@ -19,7 +19,7 @@ pub(super) async fn snapshot(
     connection: &mut SqliteConnection,
     target: &Path,
 ) -> Result<(), DatabaseError> {
-    let partial = target.with_extension("partial");
+    let partial = target.with_extension(format!("partial-{}", std::process::id()));
     remove(&partial);
     let text = partial.to_str().ok_or_else(|| DatabaseError::Copy {
         path: partial.clone(),

@@ -17,8 +17,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use error::{DatabaseError, is_disk_full};
 use error::Primary;
+pub use error::{DatabaseError, is_disk_full};
 
 /// How long a connection waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -76,7 +76,8 @@ impl GenerationStore {
         let target = self.path(&manifest.id);
         let present = target.exists();
         if present {
-            let Err(damage) = Manifest::read(&target).and_then(|there| there.verify(&target)) else {
+            let Err(damage) = Manifest::read(&target).and_then(|there| there.verify(&target))
+            else {
                 return Ok(());
             };
             tracing::warn!(generation = manifest.id, error = %damage, "replacing a damaged generation");

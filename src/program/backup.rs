@@ -1,7 +1,6 @@
 //! The commands that back up, verify and restore a data directory.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -10,9 +9,9 @@ use std::{
     },
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-use super::{ConsoleProgress, parts::lock_data_dir, say};
+use super::{ConsoleProgress, say};
 use crate::{
     backup::{self, BackupError, BackupManifest, CATALOG_FILE, GENERATIONS_DIR},
     catalog::{Catalog, GenerationState},
@@ -101,11 +100,6 @@ async fn restore(
     replace: bool,
     watch: &backup::Watch<'_>,
 ) -> anyhow::Result<String> {
-    fs::create_dir_all(data)
-        .with_context(|| format!("cannot make the data directory {}", data.display()))?;
-    let Some(_lock) = lock_data_dir(data)? else {
-        bail!("a worker is at work in {}; stop it first", data.display());
-    };
     let restored = backup::restore(from, data, replace, watch).await?;
     let mut text = describe("restored", &restored.manifest);
     if let Some(aside) = restored.aside {
@@ -140,7 +134,9 @@ async fn verify_data(data: &Path) -> anyhow::Result<String> {
     catalog.close().await;
     if damaged > 0 {
         say(&text);
-        bail!("{damaged} generations are damaged; `songkin-worker build` makes the present one anew");
+        bail!(
+            "{damaged} generations are damaged; `songkin-worker build` makes the present one anew"
+        );
     }
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! The parts of a data directory, opened.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread::available_parallelism,
@@ -307,7 +307,7 @@ impl Parts {
     ///
     /// When the lock cannot be made.
     pub fn try_lock(&self) -> anyhow::Result<Option<File>> {
-        let lock = lock_data_dir(&self.settings.data.dir)?;
+        let lock = backup::lock(&self.settings.data.dir)?;
         if lock.is_some() {
             self.store.sweep()?;
         }
@@ -376,17 +376,6 @@ impl Parts {
     #[must_use]
     pub fn spool_dir(&self) -> PathBuf {
         self.settings.data.dir.join("spool")
-    }
-}
-
-/// Keeps workers out of a data directory while the returned file is open; none while one is in it.
-pub(super) fn lock_data_dir(dir: &Path) -> anyhow::Result<Option<File>> {
-    let path = dir.join("worker.lock");
-    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
     }
 }
 
