@@ -128,6 +128,7 @@ impl DatabaseError {
                 path: path.to_owned(),
                 finding: source.to_string(),
             },
+            Some(Primary::Full | Primary::Io) => source.into(),
             _ => Self::Open {
                 path: path.to_owned(),
                 source,
@@ -156,6 +157,8 @@ impl Primary {
     pub(super) fn of(error: &sqlx::Error) -> Option<Self> {
         let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
         match code & 0xff {
+            // SQLITE_IOERR_SHMSIZE: the memory that the programs share could not grow.
+            _ if code == 4874 => Some(Self::Full),
             5 => Some(Self::Busy),
             10 => Some(Self::Io),
             // SQLITE_CORRUPT, SQLITE_NOTADB

@@ -20,6 +20,9 @@ use sqlx::{
 use error::Primary;
 pub use error::{DatabaseError, is_disk_full};
 
+/// Begins a transaction that is going to write.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// How long a connection waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -162,7 +165,15 @@ impl Database {
     /// [`DatabaseError::Full`] and [`DatabaseError::Disk`].
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
         let writer = self.writer.as_ref().ok_or(DatabaseError::ReadOnly)?;
-        Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+        match writer.begin_with(BEGIN).await {
+            // A commit that found the disk full: SQLite has rolled back by itself, so that the rollback
+            // that followed failed, and the connection seems to be in a transaction for ever.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                writer.acquire().await?.close().await?;
+                Ok(writer.begin_with(BEGIN).await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 }
 

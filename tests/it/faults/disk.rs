@@ -21,11 +21,10 @@ fn site() -> Site {
     site
 }
 
-fn ingest(site: &Site) -> [String; 2] {
-    [
-        "ingest".to_owned(),
-        site.path("music").display().to_string(),
-    ]
+/// One file after the other: tracks get their ids in the order in which they are recorded.
+fn ingest(site: &Site) -> [String; 4] {
+    let music = site.path("music").display().to_string();
+    ["ingest", &music, "--ingest-threads", "1"].map(str::to_owned)
 }
 
 /// Runs a program under a fault.
@@ -222,7 +221,7 @@ async fn backup_and_restore_on_a_full_disk_leave_nothing() {
     // SQLite notes in the file's head whether there may be a log; what is in it, `verify` looks at.
     let present = || {
         let mut present = contents(&site.data());
-        present.remove(Path::new("catalog.sqlite"));
+        present.retain(|path, _| !path.to_string_lossy().starts_with("catalog.sqlite"));
         present
     };
     let before = present();
@@ -247,7 +246,7 @@ async fn a_file_system_without_room_loses_nothing() {
     let site = site();
     let data = site.data();
     fs::create_dir_all(&data).unwrap();
-    let Some(mounted) = Mounted::tmpfs(&data, "size=3m") else {
+    let Some(mounted) = Mounted::tmpfs(&data, "size=1m") else {
         println!("skipped: mounting a tmpfs is not permitted here");
         return;
     };

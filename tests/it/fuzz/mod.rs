@@ -24,7 +24,7 @@ use songkin::text::hex;
 use mutation::{apply, mutation};
 
 /// Changed inputs of a target in the ordinary run.
-const FEW: u32 = 400;
+const FEW: u32 = 200;
 
 /// As many as are asked for.
 pub(crate) fn cases(few: u32) -> u32 {

@@ -20,7 +20,7 @@ use songkin::{
 };
 use tempfile::TempDir;
 
-use super::fuzz;
+use super::{corpus, fuzz};
 use crate::api;
 
 const DIMENSION: usize = 8;
@@ -51,13 +51,20 @@ fn manifests() {
         "format": 1, "version": "0.1.0", "created_at": 1_795_363_261, "active": null, "files": files,
     });
     let seeds = [generation, backup].map(|seed| serde_json::to_vec(&seed).unwrap());
+    let written: Vec<String> = corpus("manifest")
+        .iter()
+        .filter_map(|kept| serde_json::from_slice::<Value>(kept).ok())
+        .filter_map(|kept| Some(kept["id"].as_str()?.to_owned()))
+        .collect();
     let dir = tempfile::tempdir().unwrap();
     fuzz("manifest", seeds.to_vec(), |bytes| {
         for name in [MANIFEST_FILE, BACKUP_FILE] {
             fs::write(dir.path().join(name), bytes).unwrap();
         }
-        // A manifest that was changed has another id than its content.
-        assert!(Manifest::read(dir.path()).is_err());
+        // A manifest that was changed has another content than its id says.
+        if let Ok(manifest) = Manifest::read(dir.path()) {
+            assert!(written.contains(&manifest.id));
+        }
         if let Ok(manifest) = BackupManifest::read(dir.path()) {
             let inside = |name: &String| !name.starts_with('/') && !name.contains("..");
             assert!(manifest.files.keys().all(inside));
@@ -211,15 +218,7 @@ fn tables_of_tracks() {
 /// Over HTTP: the answer is one that the document allows, and no 5xx.
 #[test]
 fn query_parameters() {
-    let seeds = [
-        "k=5&genre=Rock&exclude_genre=12&licence=CC-BY-4.0&max_per_artist=1&exclude_ids=1,2,3",
-        "k=100&exclude_artist=7&genre=18&genre=107",
-        "query=sun&limit=20&cursor=eyJrIjoxfQ",
-        "offset_seconds=1.5&k=10",
-        "k=%31%30&licence=cc-by-sa-3.0%00&genre=%F0%9F%8E%B5",
-    ];
-    let seeds = seeds.map(|seed| seed.as_bytes().to_vec()).to_vec();
-    fuzz("query", seeds, |bytes| {
+    fuzz("query", Vec::new(), |bytes| {
         let query: String = bytes
             .iter()
             .take(2_000)
