@@ -56,10 +56,10 @@ pub enum BackupError {
     /// A file is not the one that was written.
     #[error("{} is damaged: it has not the size and SHA-256 that the list gives; take another backup", .0.display())]
     Damaged(PathBuf),
-    /// The generation that answers is damaged: a backup of it would be none.
+    /// The generation that answers is damaged or of another version: a backup without it would be none.
     #[error(
-        "the active generation {id} is damaged, and so would the backup be: `songkin-worker build` makes \
-         it anew, `songkin-worker activate` another one active"
+        "the active generation {id} cannot be backed up: `songkin-worker build` makes it anew, \
+         `songkin-worker activate` another one active"
     )]
     ActiveDamaged {
         /// The generation.

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use songkin::backup::{BACKUP_FILE, BackupManifest};
 
-use crate::running::{Process, SERVER, Site, WORKER, contents, demo_files, told, write_music};
+use crate::running::{KEY, Process, SERVER, Site, WORKER, contents, demo_files, told, write_music};
 
 /// A site with `tracks` tracks, analysed and in service.
 fn served(tracks: usize) -> Site {
@@ -82,7 +82,8 @@ async fn a_backup_under_load_gives_the_same_bytes_elsewhere() {
             let (client, clip) = (client.clone(), clip.clone());
             tokio::spawn(async move {
                 while !done.load(Ordering::SeqCst) {
-                    let request = client.post(&url).header("content-type", "audio/mpeg");
+                    let request = client.post(&url).bearer_auth(KEY);
+                    let request = request.header("content-type", "audio/mpeg");
                     let answer = request.body(clip.clone()).send().await.unwrap();
                     assert!([200, 503].contains(&answer.status().as_u16()));
                     asked.fetch_add(1, Ordering::SeqCst);

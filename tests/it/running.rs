@@ -27,7 +27,7 @@ use crate::support::{program, tiny_config};
 
 pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_songkin-server");
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_songkin-worker");
-const KEY: &str = "an-admin-key-that-nobody-guesses";
+pub(crate) const KEY: &str = "an-admin-key-that-nobody-guesses";
 /// Longer than anything takes here on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
