@@ -68,7 +68,7 @@ async fn an_ingest_on_a_full_or_failing_disk_says_so_and_goes_on_later() {
                 failed += 1;
                 let full = text.contains("disk is full") || text.contains("No space left");
                 assert!(error != ENOSPC || full, "{fault:?}: {text}");
-                let disk = text.contains("disk") || text.contains("Input/output error");
+                let disk = full || text.contains("disk") || text.contains("Input/output error");
                 assert!(disk, "{fault:?}: {text}");
             }
             let now = site.analysed().await;
