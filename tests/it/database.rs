@@ -117,13 +117,13 @@ async fn a_damaged_file_is_told_with_the_way_out() {
     Database::open(&path).await.unwrap().close().await;
     let whole = fs::read(&path).unwrap();
     // A page in the middle, the header, and the end.
-    let damages: [&dyn Fn(&mut Vec<u8>); 3] = [
-        &|bytes| {
+    let damages: [fn(&mut Vec<u8>); 3] = [
+        |bytes| {
             let middle = bytes.len() / 2 / 4096 * 4096;
             bytes[middle..middle + 4096].fill(0xa5);
         },
-        &|bytes| bytes[..16].fill(b'x'),
-        &|bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| bytes[..16].fill(b'x'),
+        |bytes| bytes.truncate(bytes.len() / 2),
     ];
     for (number, damage) in damages.iter().enumerate() {
         let mut bytes = whole.clone();
