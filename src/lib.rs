@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod audio;
+pub mod backup;
 pub mod batch;
 pub mod catalog;
 pub mod clock;

@@ -70,6 +70,25 @@ impl Catalog {
         Ok(())
     }
 
+    /// Takes a generation out of use, unless it is the one that answers. Returns whether it did; from
+    /// then on it cannot be activated, and its directory may be removed.
+    ///
+    /// # Errors
+    /// [`CatalogError::Database`].
+    pub async fn retire(&self, id: &str) -> Result<bool, CatalogError> {
+        let mut tx = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE generations SET state = 'retired' WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM active_generation WHERE generation_id = ?1)",
+        )
+        .bind(id)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        tx.commit().await?;
+        Ok(changed == 1)
+    }
+
     /// Makes `new` the generation that answers if `expected_current` is the one that answers now
     /// (none: no generation does). Returns whether it did; of several that try at once one wins.
     ///

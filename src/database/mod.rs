@@ -2,6 +2,8 @@
 //!
 //! Its tables belong to the floors above, each to one; this floor knows the file alone.
 
+mod check;
+mod copy;
 mod error;
 mod schema;
 
@@ -11,11 +13,15 @@ use std::{
 };
 
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use error::DatabaseError;
+use error::Primary;
+pub use error::{DatabaseError, is_disk_full};
+
+/// Begins a transaction that is going to write.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// How long a connection waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,22 +46,23 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError::NewerSchema`] where a newer program has written it,
-    /// [`DatabaseError::Open`] and [`DatabaseError::Migrate`] where it cannot be opened or updated.
+    /// [`DatabaseError::Damaged`] where its inside contradicts itself (looked for up to 256 MiB),
+    /// [`DatabaseError::Open`], [`DatabaseError::Rehearsal`] and [`DatabaseError::Migrate`] where it
+    /// cannot be opened or updated.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, DatabaseError> {
         let path = path.as_ref();
-        let open_error = |source| DatabaseError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open_error = |source| DatabaseError::on_open(path, source);
         let options = connect_options(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal);
+            // What was acknowledged is on the disk: NORMAL would leave the last commits to a power cut.
+            .synchronous(SqliteSynchronous::Full);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options)
             .await
             .map_err(open_error)?;
+        check::at_start(&mut *writer.acquire().await?, path).await?;
         schema::migrate(&writer, path).await?;
         let readers = connect_readers(path).await.map_err(open_error)?;
         Ok(Self {
@@ -74,10 +81,7 @@ impl Database {
         let path = path.as_ref();
         let readers = connect_readers(path)
             .await
-            .map_err(|source| DatabaseError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|source| DatabaseError::on_open(path, source))?;
         schema::refuse_other(&mut *readers.acquire().await?, path).await?;
         Ok(Self {
             path: path.to_owned(),
@@ -107,16 +111,69 @@ impl Database {
         &self.readers
     }
 
+    /// Writes the database as it is at this moment to `target`, one file, while others go on reading
+    /// and writing. `target` is there when it is whole, not before.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Copy`], [`DatabaseError::Full`] and [`DatabaseError::Query`] where it cannot be written.
+    pub async fn snapshot(&self, target: &Path) -> Result<(), DatabaseError> {
+        copy::snapshot(&mut *self.readers.acquire().await?, target).await
+    }
+
+    /// Looks at everything in the file: pages, indexes, references. Seconds a GiB.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Damaged`] with the first finding.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        check::whole(&mut *self.readers.acquire().await?, &self.path).await
+    }
+
+    /// Folds the log of a database into its file, so that the file alone is all of it. A file that is
+    /// damaged stays as it is.
+    ///
+    /// # Errors
+    /// [`DatabaseError::InUse`] while any program has it open, [`DatabaseError::Open`].
+    pub async fn fold(path: &Path) -> Result<(), DatabaseError> {
+        let options = connect_options(path).busy_timeout(Duration::ZERO);
+        let folded = async {
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            // SQLite refuses to leave WAL mode while another connection is open.
+            sqlx::query("PRAGMA journal_mode = DELETE")
+                .execute(&mut connection)
+                .await?;
+            connection.close().await
+        };
+        match folded.await {
+            Ok(()) => Ok(()),
+            Err(error) => match Primary::of(&error) {
+                Some(Primary::Busy) => Err(DatabaseError::InUse {
+                    path: path.to_owned(),
+                }),
+                Some(Primary::Corrupt) => Ok(()),
+                _ => Err(DatabaseError::on_open(path, error)),
+            },
+        }
+    }
+
     /// Begins a write; dropped without a commit it leaves nothing behind.
     ///
     /// It takes the write lock at once: a transaction that starts by reading could find at its
     /// first write that another process has written, which no waiting repairs.
     ///
     /// # Errors
-    /// [`DatabaseError::ReadOnly`], [`DatabaseError::Query`] where the lock is not to be had.
+    /// [`DatabaseError::ReadOnly`], [`DatabaseError::Query`] where the lock is not to be had,
+    /// [`DatabaseError::Full`] and [`DatabaseError::Disk`].
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
         let writer = self.writer.as_ref().ok_or(DatabaseError::ReadOnly)?;
-        Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+        match writer.begin_with(BEGIN).await {
+            // A commit that found the disk full: SQLite has rolled back by itself, so that the rollback
+            // that followed failed, and the connection seems to be in a transaction for ever.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                writer.acquire().await?.close().await?;
+                Ok(writer.begin_with(BEGIN).await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 }
 

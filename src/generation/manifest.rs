@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::GenerationError;
 use crate::{text::hex, track::ExtractorId};
 
-pub(super) const MANIFEST_FILE: &str = "manifest.json";
+/// The manifest's name in a generation's directory.
+pub const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const MODEL_DIR: &str = "model";
 pub(super) const INDEX_DIR: &str = "index";
 pub(super) const LANDMARKS_FILE: &str = "landmarks.bin";
@@ -38,6 +39,38 @@ pub struct FileEntry {
     pub bytes: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+}
+
+impl FileEntry {
+    /// Reads to the end; `each` gets every piece of up to 1 MiB on the way and may end it.
+    ///
+    /// # Errors
+    ///
+    /// When a read fails, and what `each` gives.
+    pub fn of<E: From<io::Error>>(
+        mut file: impl Read,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            let piece = match file.read(&mut buffer) {
+                Ok(0) => {
+                    return Ok(Self {
+                        bytes,
+                        sha256: hex(&hash.finalize()),
+                    });
+                }
+                Ok(count) => &buffer[..count],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            hash.update(piece);
+            bytes += piece.len() as u64;
+            each(piece)?;
+        }
+    }
 }
 
 /// `manifest.json`.
@@ -195,23 +228,10 @@ pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, GenerationError> {
 }
 
 fn hash_file(path: &Path) -> Result<FileEntry, GenerationError> {
-    let io = |source| GenerationError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut file = File::open(path).map_err(io)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let count = file.read(&mut buffer).map_err(io)?;
-        if count == 0 {
-            return Ok(FileEntry {
-                bytes,
-                sha256: hex(&hash.finalize()),
-            });
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
+    File::open(path)
+        .and_then(|file| FileEntry::of(file, |_| Ok(())))
+        .map_err(|source| GenerationError::Io {
+            path: path.to_path_buf(),
+            source,
+        })
 }

@@ -26,7 +26,7 @@ use std::{path::PathBuf, sync::Arc};
 
 pub use build::{BuildSettings, Sources, build};
 pub use copies::Copies;
-pub use manifest::{FileEntry, Manifest, ModelCard};
+pub use manifest::{FileEntry, MANIFEST_FILE, Manifest, ModelCard};
 pub use probe::SelfCheckFault;
 pub use store::GenerationStore;
 pub use windows::{WindowFault, WindowFile};

@@ -2,17 +2,18 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use tempfile::TempDir;
 
 use super::{GenerationError, Manifest, manifest};
 
+/// What is being built.
 const STAGE_PREFIX: &str = ".building-";
-/// No build takes this long between two writes to its directory.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is being removed: out of sight at once, so that no half of a generation is ever seen.
+const DOOMED_PREFIX: &str = ".removing-";
 
 /// A directory with a subdirectory a generation.
 #[derive(Clone, Debug)]
@@ -65,15 +66,21 @@ impl GenerationStore {
     }
 
     /// Makes a staged directory a generation: all its bytes reach the disk, then one rename
-    /// shows it. A generation of the same name has the same content and stays as it is.
+    /// shows it. A generation of the same name has the same content and stays as it is, unless it is
+    /// damaged: building anew is the way out of that.
     pub(super) fn commit(
         &self,
         staged: TempDir,
         manifest: &Manifest,
     ) -> Result<(), GenerationError> {
         let target = self.path(&manifest.id);
-        if target.exists() {
-            return Ok(());
+        let present = target.exists();
+        if present {
+            let Err(damage) = Manifest::read(&target).and_then(|there| there.verify(&target))
+            else {
+                return Ok(());
+            };
+            tracing::warn!(generation = manifest.id, error = %damage, "replacing a damaged generation");
         }
         manifest.write(staged.path())?;
         for path in manifest::list(staged.path())? {
@@ -84,52 +91,98 @@ impl GenerationStore {
                 sync(entry.path())?;
             }
         }
-        let staged = staged.keep();
-        fs::rename(&staged, &target).map_err(|source| GenerationError::Io {
+        if present {
+            self.remove(&manifest.id)?;
+        }
+        fs::rename(staged.path(), &target).map_err(|source| GenerationError::Io {
             path: target,
             source,
         })?;
+        // Nothing lies there any more that would have to be removed.
+        let _ = staged.keep();
         sync(&self.dir)
     }
 
-    /// Removes generations beyond the newest `keep`, never those named in `spared`, and what a build that was cut
-    /// off has left a day ago or longer.
+    /// The generations beyond the newest `keep`, never those named in `spared`.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError::Io`] when the directory cannot be read.
+    pub fn surplus(&self, spared: &[&str], keep: usize) -> Result<Vec<String>, GenerationError> {
+        let mut finished = Vec::new();
+        for entry in self.entries()? {
+            let (name, entry) = entry?;
+            if name.starts_with('.') || spared.contains(&name.as_str()) {
+                continue;
+            }
+            let modified = entry.metadata().and_then(|data| data.modified());
+            finished.push((modified.map_err(|source| self.io(source))?, name));
+        }
+        finished.sort_by(|a, b| b.cmp(a));
+        let others = keep.saturating_sub(spared.len());
+        Ok(finished
+            .into_iter()
+            .skip(others)
+            .map(|(_, name)| name)
+            .collect())
+    }
+
+    /// Removes a generation. Who has it mapped keeps what is mapped.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError::Io`] when it cannot be removed.
+    pub fn remove(&self, id: &str) -> Result<(), GenerationError> {
+        let doomed = self.dir.join(format!("{DOOMED_PREFIX}{id}"));
+        let clear = |path: &Path| match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        clear(&doomed)
+            .and_then(|()| fs::rename(self.path(id), &doomed))
+            .and_then(|()| clear(&doomed))
+            .map_err(|source| GenerationError::Io {
+                path: self.path(id),
+                source,
+            })
+    }
+
+    /// Removes what a build or a removal that was cut off has left. For whoever keeps others from
+    /// building here.
     ///
     /// # Errors
     ///
     /// [`GenerationError::Io`] when the directory cannot be read or changed.
-    pub fn prune(&self, spared: &[&str], keep: usize) -> Result<Vec<String>, GenerationError> {
-        let io = |source| GenerationError::Io {
-            path: self.dir.clone(),
-            source,
-        };
-        let mut doomed = Vec::new();
-        let mut finished = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let modified = entry
-                .metadata()
-                .and_then(|data| data.modified())
-                .map_err(io)?;
-            if !name.starts_with(STAGE_PREFIX) {
-                finished.push((modified, name));
-            } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
-                doomed.push(name);
+    pub fn sweep(&self) -> Result<(), GenerationError> {
+        for entry in self.entries()? {
+            let (name, entry) = entry?;
+            if name.starts_with(STAGE_PREFIX) || name.starts_with(DOOMED_PREFIX) {
+                tracing::info!(name, "removing what was cut off");
+                fs::remove_dir_all(entry.path()).map_err(|source| self.io(source))?;
             }
         }
-        finished.retain(|(_, name)| !spared.contains(&name.as_str()));
-        finished.sort_by(|a, b| b.cmp(a));
-        doomed.extend(
-            finished
-                .into_iter()
-                .skip(keep.saturating_sub(spared.len()))
-                .map(|(_, name)| name),
-        );
-        for name in &doomed {
-            fs::remove_dir_all(self.path(name)).map_err(io)?;
+        Ok(())
+    }
+
+    #[allow(clippy::type_complexity, reason = "an iterator that has no name")]
+    fn entries(
+        &self,
+    ) -> Result<
+        impl Iterator<Item = Result<(String, fs::DirEntry), GenerationError>> + '_,
+        GenerationError,
+    > {
+        let entries = fs::read_dir(&self.dir).map_err(|source| self.io(source))?;
+        Ok(entries.map(|entry| {
+            let entry = entry.map_err(|source| self.io(source))?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), entry))
+        }))
+    }
+
+    fn io(&self, source: io::Error) -> GenerationError {
+        GenerationError::Io {
+            path: self.dir.clone(),
+            source,
         }
-        Ok(doomed)
     }
 }
 

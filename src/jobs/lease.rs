@@ -78,11 +78,14 @@ pub enum End {
 /// Wait before the second attempt after a failure; it doubles with every further one.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
+/// The longest wait between two attempts. A job that is to wait for longer was put back before the
+/// clock was.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
 /// The wait after attempt `attempt` (from 1) has failed: 5, 10, 20, ... seconds, 5 minutes at most.
 fn wait_after(attempt: u32) -> Duration {
-    const MOST: Duration = Duration::from_secs(300);
     let doublings = attempt.saturating_sub(1).min(10);
-    (FIRST_WAIT * (1 << doublings)).min(MOST)
+    (FIRST_WAIT * (1 << doublings)).min(LONGEST_WAIT)
 }
 
 impl JobStore {
@@ -123,7 +126,8 @@ impl JobStore {
                  lease_token = $3, lease_until = $4, heartbeat_at = $5,
                  started_at = COALESCE(started_at, $5)
              WHERE id = (
-                 SELECT id FROM jobs WHERE state = 'queued' AND not_before <= $5
+                 SELECT id FROM jobs
+                 WHERE state = 'queued' AND (not_before <= $5 OR not_before > $7)
                      AND ($6 IS NULL OR id = $6)
                      AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND device = $2)
                  ORDER BY id LIMIT 1)
@@ -136,6 +140,7 @@ impl JobStore {
         .bind((now + worker.lease).unix_millis())
         .bind(now.unix_millis())
         .bind(wanted)
+        .bind((now + LONGEST_WAIT).unix_millis())
         .fetch_optional(&mut *tx)
         .await?;
         let claimed = match row {
@@ -163,13 +168,16 @@ impl JobStore {
     ) -> Result<bool, JobError> {
         Ok(sqlx::query_scalar(
             "SELECT EXISTS (
-                 SELECT 1 FROM jobs WHERE state = 'queued' AND not_before <= $1
+                 SELECT 1 FROM jobs
+                 WHERE state = 'queued' AND (not_before <= $1 OR not_before > $3)
                      AND ($2 IS NULL OR id = $2)
                  UNION ALL
-                 SELECT 1 FROM jobs WHERE state = 'running' AND lease_until <= $1)",
+                 SELECT 1 FROM jobs
+                 WHERE state = 'running' AND (lease_until <= $1 OR heartbeat_at > $1))",
         )
         .bind(now.unix_millis())
         .bind(wanted)
+        .bind((now + LONGEST_WAIT).unix_millis())
         .fetch_one(self.database.reader())
         .await?)
     }
@@ -341,10 +349,20 @@ async fn requeue(
 }
 
 /// Takes running jobs from workers that were not heard of for too long.
+///
+/// A worker that was heard of in the future was so before the clock was put back. Its lease begins
+/// anew: it can renew it if it lives, and if not, the job waits no longer than for any other.
 pub(super) async fn reclaim_expired(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<(), JobError> {
+    sqlx::query(
+        "UPDATE jobs SET lease_until = $1 + (lease_until - heartbeat_at), heartbeat_at = $1
+         WHERE state = 'running' AND heartbeat_at > $1",
+    )
+    .bind(now.unix_millis())
+    .execute(&mut *connection)
+    .await?;
     let expired: Vec<Running> = sqlx::query_as(
         "SELECT id, attempt, max_attempts, cancel_requested, worker FROM jobs
          WHERE state = 'running' AND lease_until <= $1",

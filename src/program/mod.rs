@@ -1,6 +1,7 @@
 //! What both programs do before and around their work: settings, log, and the parts put together.
 
 mod audit;
+mod backup;
 mod demo;
 mod healthcheck;
 mod jobs;

@@ -1,7 +1,7 @@
 //! The parts of a data directory, opened.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread::available_parallelism,
@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     audio::{DecodeLimits, Decoder, FeatureConfig, IsolatedCommand},
+    backup,
     batch::{BatchSettings, Batcher},
     catalog::{Catalog, GenerationState},
     config::Settings,
@@ -51,8 +52,9 @@ impl Parts {
         let dir = &settings.data.dir;
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
-        let catalog = Catalog::open(dir.join("catalog.sqlite")).await?;
-        let store = GenerationStore::open(dir.join("generations"))?;
+        backup::refuse_half_restored(dir)?;
+        let catalog = Catalog::open(dir.join(backup::CATALOG_FILE)).await?;
+        let store = GenerationStore::open(dir.join(backup::GENERATIONS_DIR))?;
         let batch = BatchSettings {
             max_batch: settings.batch.max_batch,
             max_queue: settings.batch.max_queue,
@@ -267,23 +269,19 @@ impl Parts {
     /// Removes old generations. The active one stays, and so does the former one: it is the way
     /// back.
     async fn prune(&self, active: &str, former: Option<&str>) -> anyhow::Result<()> {
-        let keep: Vec<&str> = former.into_iter().chain([active]).collect();
+        let spared: Vec<&str> = former.into_iter().chain([active]).collect();
+        let known = self.catalog.generations().await?;
         for id in self
             .store
-            .prune(&keep, self.settings.ingest.keep_generations)?
+            .surplus(&spared, self.settings.ingest.keep_generations)?
         {
-            tracing::info!(generation = id, "removed an old generation");
-            let known = self
-                .catalog
-                .generations()
-                .await?
-                .iter()
-                .any(|generation| generation.id == id);
-            if known {
-                self.catalog
-                    .record_generation(&id, &self.store.path(&id), GenerationState::Retired)
-                    .await?;
+            // First of all nobody may activate it any more; and somebody may just have.
+            let entered = known.iter().any(|generation| generation.id == id);
+            if entered && !self.catalog.retire(&id).await? {
+                continue;
             }
+            tracing::info!(generation = id, "removing an old generation");
+            self.store.remove(&id)?;
         }
         Ok(())
     }
@@ -302,20 +300,18 @@ impl Parts {
         })
     }
 
-    /// [`Parts::lock`], or none when another worker is at work there.
+    /// [`Parts::lock`], or none when another worker is at work there. What others that were cut off
+    /// have left among the generations is removed.
     ///
     /// # Errors
     ///
     /// When the lock cannot be made.
     pub fn try_lock(&self) -> anyhow::Result<Option<File>> {
-        let path = self.settings.data.dir.join("worker.lock");
-        let file =
-            File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
+        let lock = backup::lock(&self.settings.data.dir)?;
+        if lock.is_some() {
+            self.store.sweep()?;
         }
+        Ok(lock)
     }
 
     /// Writes a generation's model, and beside it the files of its report, to a directory, which is made.
@@ -373,7 +369,7 @@ impl Parts {
     /// Where the reports of jobs lie, a directory each.
     #[must_use]
     pub fn reports_dir(&self) -> PathBuf {
-        self.settings.data.dir.join("reports")
+        self.settings.data.dir.join(backup::REPORTS_DIR)
     }
 
     /// Where uploads are spooled.

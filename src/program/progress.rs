@@ -80,6 +80,12 @@ impl ConsoleProgress {
         }
     }
 
+    /// Tells how many of a phase's bytes are done, in MiB.
+    pub fn mebibytes(&self, phase: &str, done: u64, total: u64) {
+        let mebibytes = |bytes: u64| usize::try_from(bytes.div_ceil(1 << 20)).unwrap_or(usize::MAX);
+        self.count(phase, mebibytes(done), mebibytes(total));
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -15,7 +15,9 @@ use clap::Parser;
 use tokio::{net::TcpListener, sync::Notify};
 
 use super::{
-    CommonFlags, Parts, begin,
+    CommonFlags, Parts,
+    backup::{self, Wanted},
+    begin,
     demo::prepare_demo,
     healthcheck,
     keys::{self, KeyAction},
@@ -66,6 +68,24 @@ enum Action {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Back up the data directory, audio left out, while server and workers go on.
+    Backup {
+        /// Where to; not there yet, or empty.
+        dir: PathBuf,
+    },
+    /// Compare a backup with its hashes; without one, look at everything in the data directory.
+    Verify {
+        /// The backup.
+        dir: Option<PathBuf>,
+    },
+    /// Put a backup into the data directory. Server and workers have to be stopped.
+    Restore {
+        /// The backup.
+        dir: PathBuf,
+        /// Take a data directory that holds data; what it holds is put aside.
+        #[arg(long)]
+        replace: bool,
+    },
     /// Decode one file in this process, within limits; started by the server itself.
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     DecodeIsolated {
@@ -86,6 +106,18 @@ pub fn server(command: ServerCommand) -> ExitCode {
     };
     if let Some(Action::Healthcheck { ready }) = command.action {
         return check_health(&settings, ready);
+    }
+    let wanted = match &command.action {
+        Some(Action::Backup { dir }) => Some(Wanted::Backup(dir.clone())),
+        Some(Action::Verify { dir }) => Some(Wanted::Verify(dir.clone())),
+        Some(Action::Restore { dir, replace }) => Some(Wanted::Restore {
+            from: dir.clone(),
+            replace: *replace,
+        }),
+        _ => None,
+    };
+    if let Some(wanted) = wanted {
+        return run(backup::run(settings, wanted));
     }
     let demo_dir = match command.action {
         Some(Action::Keys { action }) => {
@@ -275,16 +307,20 @@ async fn reload_certificate(app: &Arc<App>) {
     }
 }
 
+/// When a generation that could not be loaded is tried again: the disk may have been away for a
+/// moment, or a build may have written it anew.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
 /// Which generation is loaded, and which could not be.
 #[derive(Default)]
 struct Loaded {
     id: Option<String>,
-    refused: Option<String>,
+    refused: Option<(String, Instant)>,
 }
 
 impl Loaded {
-    /// Loads the active generation if it is another one. One that fails is told once and never
-    /// served; the former one stays.
+    /// Loads the active generation if it is another one. One that fails is told and not served; the
+    /// former one stays.
     async fn follow(&mut self, parts: &Parts, current: &Arc<Current>, metrics: &Metrics) {
         let active = match parts.catalog.active_generation().await {
             Ok(Some(active)) => active,
@@ -298,7 +334,10 @@ impl Loaded {
             self.refused = None;
             return;
         }
-        if self.refused.as_ref() == Some(&active.id) {
+        if let Some((id, when)) = &self.refused
+            && *id == active.id
+            && when.elapsed() < TRY_AGAIN_AFTER
+        {
             return;
         }
         let dir = parts.store.path(&active.id);
@@ -333,7 +372,7 @@ impl Loaded {
                     "cannot load the active generation: {error:#}"
                 );
                 metrics.generation_load(false);
-                self.refused = Some(active.id);
+                self.refused = Some((active.id, Instant::now()));
             }
             Err(error) => tracing::error!(error = %error, "loading a generation ended early"),
         }

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["extract"],
     &["train"],
     &["generation"],
-    &["recommend", "ingest"],
+    &["recommend", "ingest", "backup"],
     &["api"],
     &["program"],
 ];

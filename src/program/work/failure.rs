@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::{
+    database::is_disk_full,
     jobs::{Fault, JobFailure},
     train::TrainError,
 };
@@ -37,6 +38,9 @@ fn kind_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             TrainError::Dataset(_) => Some("data"),
             _ => None,
         };
+    }
+    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+        return is_disk_full(error).then_some("disk_full");
     }
     let error = error.downcast_ref::<io::Error>()?;
     Some(match error.kind() {

@@ -468,6 +468,11 @@ impl Answer {
     }
 }
 
+/// The status of an answer of the shared server, which is one that the document allows.
+pub(crate) fn get_status(path: &str) -> u16 {
+    run(async { Server::shared().await.get(path).await.status })
+}
+
 fn id(track: &Value) -> u64 {
     track["id"].as_u64().unwrap()
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use songkin::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     jobs::{
         BuildParameters, Claimed, End, Job, JobError, JobFailure, JobFilter, JobId, JobKind,
         JobState, JobStore, Lease, NewJob, Note, Parameters, Progress, TrainParameters,
@@ -44,6 +44,7 @@ contract! {
     a_lease_that_is_renewed_lasts,
     a_lost_lease_writes_nothing,
     attempts_are_bounded,
+    a_clock_that_is_put_back_holds_nothing,
     events_have_no_holes,
     a_report_is_written_whole_or_not_at_all,
     progress_is_a_fraction,
@@ -339,6 +340,24 @@ async fn attempts_are_bounded(house: &House) {
     assert_eq!(error.kind, "attempts_exhausted");
     assert_eq!(error.message, "its worker \"w\" was lost in attempt 3 of 3");
     assert_eq!(kinds(&store, id).await.last().unwrap(), "failed");
+}
+
+async fn a_clock_that_is_put_back_holds_nothing(house: &House) {
+    let store = house.store().await;
+    let id = enqueue(&store).await;
+    claim(&store).await;
+    let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000 - 86_400));
+    let earlier = JobStore::with_clock(store.database().clone(), clock.clone());
+    let claim_again = async || earlier.claim(&worker("b", "cpu")).await.unwrap();
+    // Its worker may live: it gets the time of a lease, and no day.
+    assert!(claim_again().await.is_none());
+    clock.advance(LEASE);
+    let second = claim_again().await.unwrap();
+    assert_eq!((second.job.id, second.job.attempt), (id, 2));
+    // Nor does a wait that began before the clock was put back.
+    let failed = End::Failed(JobFailure::retryable("io", "the disk was away"));
+    store.finish(&second.lease, &failed).await.unwrap();
+    assert_eq!(claim_again().await.unwrap().job.attempt, 3);
 }
 
 async fn events_have_no_holes(house: &House) {
