@@ -164,7 +164,7 @@ impl Spool {
         };
         Ok(Spooling {
             writer,
-            spooled: Spooled { file, room: room },
+            spooled: Spooled { file, room },
         })
     }
 
