@@ -146,7 +146,8 @@ mod tests {
                 windows: vec![vec![0.0; 192]; 3],
                 start_seconds: vec![0.0, 10.24, 19.74],
                 clip_seconds: seconds,
-            },
+            }
+            .into(),
             landmarks: vec![Landmark { hash: 1, frame: 2 }; 600].into(),
         })
     }
