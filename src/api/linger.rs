@@ -12,7 +12,7 @@ use std::{
 use axum::{
     body::{Body, BodyDataStream, HttpBody},
     extract::Request,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -20,8 +20,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
 
-/// What is read at most: a few times the largest upload of the default settings.
+/// What is read of an upload at most: a few times the largest of the default settings.
 const MAX_BYTES: usize = 256 << 20;
+/// What is read at most where no body belongs.
+const MAX_UNASKED: usize = 64 << 10;
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Answers once the request's body is read to its end, or not worth reading on.
@@ -29,6 +31,10 @@ pub(super) async fn read_the_rest(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let most = match *request.method() {
+        Method::POST => MAX_BYTES,
+        _ => MAX_UNASKED,
+    };
     // Such a client waits for a word before it sends anything, and the answer is that word.
     let asks_first = request.headers().contains_key(header::EXPECT);
     let (give_back, mut given_back) = oneshot::channel();
@@ -52,7 +58,7 @@ pub(super) async fn read_the_rest(request: Request, next: Next) -> Response {
             let mut bytes = 0;
             while let Some(Ok(chunk)) = body.next().await {
                 bytes += chunk.len();
-                if bytes > MAX_BYTES {
+                if bytes > most {
                     break;
                 }
             }

@@ -3,8 +3,10 @@
 mod access;
 mod admin;
 mod embeddings;
+mod headers;
 mod health;
 mod info;
+mod limits;
 mod linger;
 mod metrics;
 pub mod openapi;
@@ -13,6 +15,8 @@ mod problem;
 mod quota;
 mod recommendations;
 mod serve;
+mod span;
+mod spool;
 mod tracks;
 mod upload;
 mod view;
@@ -22,20 +26,22 @@ use std::{path::PathBuf, sync::Arc};
 use Access::{Needs, Open};
 use axum::{
     Router,
-    middleware::{from_fn, from_fn_with_state},
+    middleware::{from_fn, from_fn_with_state, map_request},
     routing,
 };
+use tower::util::option_layer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
+    sensitive_headers::SetSensitiveHeadersLayer,
     trace::TraceLayer,
 };
 
 pub use access::Access;
 pub use metrics::Metrics;
 pub use problem::{Kind, Problem};
-pub use serve::{Stopping, serve};
-pub use upload::Spool;
+pub use serve::{Stopping, Tls, TlsError, serve};
+pub use spool::Spool;
 
 use crate::{
     config::Settings,
@@ -48,6 +54,7 @@ use crate::{
     recommend::Recommender,
 };
 use admin::{audit, events, generations, jobs, keys};
+use limits::Limits;
 
 /// What every handler sees.
 pub struct App {
@@ -72,6 +79,8 @@ pub struct App {
     pub stopping: Stopping,
     /// Where uploads wait to be decoded.
     pub spool: Spool,
+    /// Certificate and key, where the server speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Counters.
     pub metrics: Metrics,
     /// The device's name.
@@ -138,15 +147,23 @@ routes! {
 
 /// The server: [`ROUTES`], and what every request passes through. The last layer is the outermost.
 pub fn router(app: Arc<App>) -> Router {
+    let limits = Arc::new(Limits::new(&app.settings.server));
+    let cors = headers::cors(&app.settings.server.cors_origins);
     routes(&app)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_route)
-        .layer(from_fn_with_state(Arc::clone(&app), serve::limit_time))
+        .layer(from_fn_with_state(limits, limits::keep))
         .layer(from_fn(linger::read_the_rest))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
+        .layer(option_layer(cors))
+        .layer(from_fn_with_state(Arc::clone(&app), headers::secure))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(TraceLayer::new_for_http().make_span_with(serve::span))
-        .layer(SetRequestIdLayer::x_request_id(serve::RequestIds::default()))
+        .layer(TraceLayer::new_for_http().make_span_with(span::of))
+        .layer(SetRequestIdLayer::x_request_id(
+            headers::RequestIds::default(),
+        ))
+        .layer(map_request(headers::bound_id))
+        .layer(SetSensitiveHeadersLayer::new(headers::SENSITIVE))
         .with_state(app)
 }

@@ -116,6 +116,15 @@ impl Problem {
         }
     }
 
+    /// The server has no room now, and may have after a while.
+    #[must_use]
+    pub fn come_again(detail: impl Into<String>, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::with(Kind::Overloaded, detail)
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn faults(&self) -> &[ParameterFault] {
         &self.faults
@@ -178,7 +187,7 @@ impl From<RecommendError> for Problem {
                 Self::parameter(parameter, detail)
             }
             RecommendError::Overloaded { retry_after } | RecommendError::NoRoom { retry_after } => {
-                Self::with(Kind::Overloaded, detail).retry_after(retry_after)
+                Self::come_again(detail, retry_after)
             }
             RecommendError::Audio(error) => Self::from_audio(&error),
             other => Self::internal(&other),

@@ -1,180 +1,27 @@
-//! Uploaded clips: from the wire to a bounded, private spool.
-
-use std::{
-    fs::{self, File, TryLockError},
-    io,
-    path::{Path, PathBuf},
-};
+//! Uploaded clips: what of a request is the clip, and what are parameters.
 
 use axum::{
     body::Body,
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
     http::{HeaderMap, header},
 };
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt;
 
-use super::{App, Kind, Problem, params::Params};
+use super::{
+    App, Kind, Problem,
+    params::Params,
+    spool::{Place, Spooled, Stored},
+};
 use crate::{
     keys::{Pass, Reserved},
     recommend::{ClipSource, Ticket, UploadedClip},
 };
 
-/// Uploads up to this size stay in memory: most clips, and no file is made for them.
-const IN_MEMORY: usize = 1 << 20;
 /// Form fields beside the file, all together, bytes.
 const MAX_FIELDS: usize = 256 << 10;
 /// What a form adds to its file: fields and the lines between the parts, bytes.
 const MAX_FORM_OVERHEAD: u64 = 1 << 20;
 /// Parts of a form.
 const MAX_PARTS: usize = 2000;
-
-/// A directory for uploads that are being decoded.
-///
-/// Two servers may share it, as they do for a while when one takes over from the other: each file is locked by the
-/// server that reads it.
-pub struct Spool {
-    dir: PathBuf,
-    max_bytes: u64,
-}
-
-impl Spool {
-    /// Opens the spool and clears what a crash has left in it, but not what another server is at.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made or cleared.
-    pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
-        let dir = dir.into();
-        fs::create_dir_all(&dir)?;
-        restrict(&dir)?;
-        for entry in fs::read_dir(&dir)? {
-            match remove_unless_held(&entry?.path()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(Self { dir, max_bytes })
-    }
-
-    /// Refuses an upload that announces itself as too large, before any of it is read.
-    fn admit(&self, headers: &HeaderMap, overhead: u64) -> Result<(), Problem> {
-        let announced = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        match announced {
-            Some(bytes) if bytes > self.max_bytes.saturating_add(overhead) => Err(self.too_large()),
-            _ => Ok(()),
-        }
-    }
-
-    fn too_large(&self) -> Problem {
-        Problem::with(
-            Kind::BodyTooLarge,
-            format!(
-                "the server takes {} bytes at most; send a shorter clip",
-                self.max_bytes
-            ),
-        )
-    }
-
-    async fn store<E: Into<Problem>>(
-        &self,
-        chunks: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<Stored, Problem> {
-        let mut chunks = std::pin::pin!(chunks);
-        let mut hash = Sha256::new();
-        let mut head = Vec::new();
-        let mut file: Option<(NamedTempFile, tokio::fs::File)> = None;
-        let mut size = 0;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(Into::into)?;
-            size += chunk.len() as u64;
-            if size > self.max_bytes {
-                return Err(self.too_large());
-            }
-            hash.update(&chunk);
-            match &mut file {
-                Some((_, writer)) => writer
-                    .write_all(&chunk)
-                    .await
-                    .map_err(|error| Problem::internal(&error))?,
-                None if head.len() + chunk.len() <= IN_MEMORY => head.extend_from_slice(&chunk),
-                None => {
-                    let (named, mut writer) =
-                        self.create().map_err(|error| Problem::internal(&error))?;
-                    for part in [head.as_slice(), &chunk] {
-                        writer
-                            .write_all(part)
-                            .await
-                            .map_err(|error| Problem::internal(&error))?;
-                    }
-                    head = Vec::new();
-                    file = Some((named, writer));
-                }
-            }
-        }
-        let place = match file {
-            Some((named, mut writer)) => {
-                writer
-                    .flush()
-                    .await
-                    .map_err(|error| Problem::internal(&error))?;
-                Place::Spooled(named)
-            }
-            None => Place::Memory(head.into()),
-        };
-        Ok(Stored {
-            place,
-            sha256: hash.finalize().into(),
-        })
-    }
-
-    fn create(&self) -> io::Result<(NamedTempFile, tokio::fs::File)> {
-        loop {
-            let named = NamedTempFile::new_in(&self.dir)?;
-            let held = hold(named.as_file())?;
-            // A server that was just opening the spool may have found the file before it was locked.
-            if held && named.path().exists() {
-                let writer = tokio::fs::File::from_std(named.reopen()?);
-                return Ok((named, writer));
-            }
-        }
-    }
-}
-
-/// Locks a file of the spool for as long as it is open; false where somebody else holds it.
-fn hold(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Removes a file of the spool that no server is at.
-fn remove_unless_held(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
-    if hold(&file)? {
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-/// The bytes of a clip.
-struct Stored {
-    place: Place,
-    sha256: [u8; 32],
-}
-
-/// Where they are. A spooled file is removed when this is dropped.
-enum Place {
-    Memory(Bytes),
-    Spooled(NamedTempFile),
-}
 
 /// A clip that has arrived whole, with its place among the others.
 pub(super) struct Upload {
@@ -186,7 +33,7 @@ pub(super) struct Upload {
 /// What has to be kept until a clip was heard.
 pub(super) struct Kept {
     /// Removed when this is dropped.
-    _file: Option<NamedTempFile>,
+    _file: Option<Spooled>,
     reserved: Reserved,
 }
 
@@ -203,7 +50,7 @@ impl Upload {
         let Stored { place, sha256 } = self.stored;
         let (source, file) = match place {
             Place::Memory(bytes) => (ClipSource::Bytes(bytes), None),
-            Place::Spooled(file) => (ClipSource::File(file.path().to_path_buf()), Some(file)),
+            Place::Spooled(file) => (ClipSource::File(file.path()), Some(file)),
         };
         let clip = UploadedClip {
             source,
@@ -264,7 +111,7 @@ async fn receive_form(
 ) -> Result<Stored, Problem> {
     app.spool.admit(request.headers(), MAX_FORM_OVERHEAD)?;
     // In place of axum's own limit of 2 MB. The spool bounds the file; this bounds the rest.
-    let whole = app.spool.max_bytes.saturating_add(MAX_FORM_OVERHEAD);
+    let whole = app.spool.max_file().saturating_add(MAX_FORM_OVERHEAD);
     DefaultBodyLimit::max(usize::try_from(whole).unwrap_or(usize::MAX)).apply(&mut request);
     let mut form = Multipart::from_request(request, &())
         .await
@@ -339,15 +186,4 @@ fn media_type(headers: &HeaderMap) -> Result<Media, Problem> {
             "send the clip as `multipart/form-data` in a part named `file`, or as the body with an `audio/...` Content-Type",
         )),
     }
-}
-
-#[cfg(unix)]
-fn restrict(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-}
-
-#[cfg(not(unix))]
-fn restrict(_dir: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -33,6 +33,9 @@ fn compute(shared: &Shared, batch: Vec<Request>, passes: &mut Passes) {
     let result = batch.first().map_or(Ok(Vec::new()), |first| {
         passes.encode(&*first.encoder, &windows, &shared.batches, wanted)
     });
+    let seconds = started.elapsed().as_secs_f64();
+    shared.histograms.seconds.observe(seconds);
+    shared.histograms.windows.observe(windows.len() as f64);
     let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     shared.busy_micros.fetch_add(busy, Ordering::Relaxed);
     shared

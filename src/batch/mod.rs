@@ -25,7 +25,7 @@ use candle_core::Device;
 use tokio::sync::oneshot;
 
 pub use error::BatchError;
-pub use queue::BatchStats;
+pub use queue::{BatchHistograms, BatchStats};
 
 use crate::model::{
     DeviceMemory, DeviceSettings, EncodeWindows, Precision, describe_device, select_device,
@@ -89,6 +89,7 @@ impl Batcher {
             abandoned: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             busy_micros: AtomicU64::new(0),
+            histograms: BatchHistograms::default(),
         });
         let worker = Arc::clone(&shared);
         let used: DeviceSettings = device.into();
@@ -268,6 +269,7 @@ impl Batcher {
         queue.requests.push_back(Request {
             encoder: Arc::clone(encoder),
             windows,
+            since: Instant::now(),
             begun: Arc::clone(&begun),
             reply,
         });
@@ -309,6 +311,12 @@ impl Batcher {
             busy_micros: read(&self.shared.busy_micros),
             waiting: self.shared.queue().windows,
         }
+    }
+
+    /// What the device thread has done, in figures that go on counting.
+    #[must_use]
+    pub fn histograms(&self) -> &BatchHistograms {
+        &self.shared.histograms
     }
 }
 

@@ -6,9 +6,11 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use candle_core::Device;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::oneshot;
 
 use super::{BatchError, BatchSettings, passes::Passes};
@@ -21,6 +23,7 @@ pub(super) type Reply = oneshot::Sender<Result<Embeddings, BatchError>>;
 pub(super) struct Request {
     pub(super) encoder: Arc<dyn EncodeWindows>,
     pub(super) windows: Vec<Vec<f32>>,
+    pub(super) since: Instant,
     /// Set when the device thread takes the request up.
     pub(super) begun: Arc<AtomicBool>,
     pub(super) reply: Reply,
@@ -51,6 +54,29 @@ pub struct BatchStats {
     pub waiting: usize,
 }
 
+/// How the work of the device thread is distributed. Clones count together.
+#[derive(Clone, Debug)]
+pub struct BatchHistograms {
+    /// How long a request waited for the device, seconds.
+    pub wait: Histogram,
+    /// How many windows a batch had.
+    pub windows: Histogram,
+    /// How long a batch took, seconds.
+    pub seconds: Histogram,
+}
+
+impl Default for BatchHistograms {
+    fn default() -> Self {
+        // 1 ms to 33 s, and 1 to 1024 windows.
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        Self {
+            wait: seconds(),
+            windows: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            seconds: seconds(),
+        }
+    }
+}
+
 pub(super) struct Shared {
     pub(super) settings: BatchSettings,
     pub(super) queue: Mutex<Queue>,
@@ -61,6 +87,7 @@ pub(super) struct Shared {
     pub(super) abandoned: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) busy_micros: AtomicU64,
+    pub(super) histograms: BatchHistograms,
 }
 
 impl Shared {
@@ -104,6 +131,8 @@ pub(super) fn next_work(shared: &Shared) -> Option<Work> {
             queue.windows -= request.windows.len();
             if !request.reply.is_closed() {
                 request.begun.store(true, Ordering::SeqCst);
+                let waited = request.since.elapsed();
+                shared.histograms.wait.observe(waited.as_secs_f64());
                 batch.push(request);
             }
         }

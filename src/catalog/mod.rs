@@ -41,4 +41,5 @@ pub use record::{
     Source, Split, Statistics, Subset, Track, TrackRecord, Tracks,
 };
 pub use store::Catalog;
+pub use tracks::FileCounts;
 pub use trainable::TrainableTrack;

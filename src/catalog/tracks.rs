@@ -83,6 +83,41 @@ impl Catalog {
             duplicates: count(counts.5),
         })
     }
+
+    /// How the files of the catalogue stand. Cheaper than [`Self::statistics`]: nothing is joined.
+    ///
+    /// # Errors
+    /// [`CatalogError::Database`].
+    pub async fn file_counts(&self) -> Result<FileCounts, CatalogError> {
+        let (available, missing, bad, duplicates): (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM files WHERE missing_since IS NULL),
+                    (SELECT count(*) FROM files WHERE missing_since IS NOT NULL),
+                    (SELECT count(*) FROM bad_files),
+                    (SELECT count(*) FROM duplicates)",
+        )
+        .fetch_one(self.reader())
+        .await?;
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        Ok(FileCounts {
+            available: count(available),
+            missing: count(missing),
+            bad: count(bad),
+            duplicates: count(duplicates),
+        })
+    }
+}
+
+/// How many files the catalogue knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Those of tracks, which are there.
+    pub available: u64,
+    /// Those of tracks, which have vanished.
+    pub missing: u64,
+    /// Those in the ledger: they could not be analysed.
+    pub bad: u64,
+    /// Copies of a track's file.
+    pub duplicates: u64,
 }
 
 #[derive(FromRow)]

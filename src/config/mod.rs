@@ -2,6 +2,7 @@
 
 mod keys;
 mod layers;
+mod origins;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use keys::AdminKeys;
 pub use layers::{Faults, SettingFlags, load, render};
+pub use origins::{NoOrigin, Origins};
 
 use crate::model::{DeviceChoice, PrecisionChoice, Preset};
 
@@ -64,7 +66,14 @@ section! {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
         anonymous: bool = false,
         admin_key_sha256: AdminKeys = AdminKeys::default(),
+        tls_certificate: PathBuf = PathBuf::new(),
+        tls_key: PathBuf = PathBuf::new(),
+        cors_origins: Origins = Origins::default(),
+        max_connections: usize = 512,
+        max_requests: usize = 256,
         max_body_mib: u64 = 64,
+        max_spool_mib: u64 = 1024,
+        min_free_mib: u64 = 64,
         request_seconds: u64 = 30,
         max_decodes: usize = 0,
         max_wait_seconds: f64 = 5.0,
@@ -90,6 +99,7 @@ section! {
     Log {
         format: LogFormat = LogFormat::Text,
         filter: String = "info,symphonia=error".to_owned(),
+        otlp_endpoint: String = String::new(),
     }
 }
 
@@ -196,7 +206,32 @@ pub const HELP: &[(&str, &str)] = &[
         "server.admin_key_sha256",
         "SHA-256 of an admin key beside those of `songkin-server keys`, or several with commas; `songkin-server keys generate` makes one",
     ),
+    (
+        "server.tls_certificate",
+        "certificate chain in PEM; if set, the server speaks TLS alone, and takes a new one up without a restart",
+    ),
+    ("server.tls_key", "the certificate's key in PEM"),
+    (
+        "server.cors_origins",
+        "web origins whose pages may call the API, with commas, or `*` for all; empty for none",
+    ),
+    (
+        "server.max_connections",
+        "connections open at once, half of them at most from one address; more are answered 503",
+    ),
+    (
+        "server.max_requests",
+        "reads answered at once, and a quarter as many requests for /v1/admin; more are answered 503",
+    ),
     ("server.max_body_mib", "largest upload, MiB"),
+    (
+        "server.max_spool_mib",
+        "disk that uploads on their way may take together, MiB; more are answered 503",
+    ),
+    (
+        "server.min_free_mib",
+        "free disk below which /readyz says that the server is not ready, MiB; 0 never",
+    ),
     (
         "server.request_seconds",
         "time that a request may take, its upload included, seconds",
@@ -223,6 +258,10 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     ("log.format", "`text` or `json`"),
     ("log.filter", "what is logged, as `tracing` directives"),
+    (
+        "log.otlp_endpoint",
+        "OpenTelemetry collector that traces go to, such as `http://127.0.0.1:4318`; needs the feature `otel`; empty for none",
+    ),
     (
         "model.dir",
         "model directory for new generations; empty leaves it to `model.preset`",
@@ -312,6 +351,37 @@ impl Settings {
             (1..=4096).contains(&self.server.max_body_mib),
             "server.max_body_mib",
             "has to be in 1..=4096",
+        );
+        check(
+            self.server.max_spool_mib >= self.server.max_body_mib,
+            "server.max_spool_mib",
+            "has to be at least server.max_body_mib",
+        );
+        check(
+            self.server.max_spool_mib <= 1 << 24,
+            "server.max_spool_mib",
+            "has to be at most 16777216",
+        );
+        check(
+            self.server.tls_certificate.as_os_str().is_empty()
+                == self.server.tls_key.as_os_str().is_empty(),
+            "server.tls_key",
+            "has to be set together with server.tls_certificate",
+        );
+        check(
+            (2..=1 << 20).contains(&self.server.max_connections),
+            "server.max_connections",
+            "has to be in 2..=1048576",
+        );
+        check(
+            (1..=1 << 20).contains(&self.server.max_requests),
+            "server.max_requests",
+            "has to be in 1..=1048576",
+        );
+        check(
+            cfg!(feature = "otel") || self.log.otlp_endpoint.is_empty(),
+            "log.otlp_endpoint",
+            "needs a program that was built with `--features otel`",
         );
         check(
             self.server.request_seconds > 0,

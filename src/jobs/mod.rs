@@ -37,6 +37,6 @@ pub use parameters::{
     Parameters, TrainAugmentation, TrainLimits, TrainParameters, TrainPreset,
 };
 pub use runner::{Execute, Runner};
-pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobFilter, JobStore, NewJob};
+pub use store::{DEFAULT_MAX_ATTEMPTS, Enqueued, JobCount, JobFilter, JobStore, NewJob};
 
 use crate::clock::{Clock, Timestamp};

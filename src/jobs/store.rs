@@ -63,6 +63,17 @@ pub struct JobFilter {
     pub before: Option<JobId>,
 }
 
+/// Jobs of one kind in one state, in the table's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobCount {
+    /// The kind.
+    pub kind: String,
+    /// The state.
+    pub state: String,
+    /// How many.
+    pub jobs: u64,
+}
+
 impl JobStore {
     /// The jobs in a database.
     #[must_use]
@@ -115,6 +126,24 @@ impl JobStore {
         let job = fetch(&mut tx, id).await?;
         tx.commit().await?;
         Ok(Enqueued { job, new: true })
+    }
+
+    /// How many jobs of each kind are in each state, those of which there are any.
+    ///
+    /// # Errors
+    /// [`JobError::Database`].
+    pub async fn counts(&self) -> Result<Vec<JobCount>, JobError> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT kind, state, count(*) FROM jobs GROUP BY kind, state ORDER BY kind, state",
+        )
+        .fetch_all(self.database.reader())
+        .await?;
+        let counts = rows.into_iter().map(|(kind, state, jobs)| JobCount {
+            kind,
+            state,
+            jobs: u64::try_from(jobs).unwrap_or(0),
+        });
+        Ok(counts.collect())
     }
 
     /// A job.

@@ -60,7 +60,7 @@ fn begin(flags: &CommonFlags) -> Result<Settings, ExitCode> {
         return Err(ExitCode::SUCCESS);
     }
     if let Err(error) = log::start(&settings.log) {
-        eprintln!("log.filter: {error}");
+        eprintln!("{error}");
         return Err(ExitCode::from(2));
     }
     Ok(settings)
@@ -87,11 +87,13 @@ fn run(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let outcome = runtime.block_on(work);
     // A decode that is still going on is bounded in time, but nobody waits for it any more.
     runtime.shutdown_background();
-    match outcome {
+    let code = match outcome {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    log::finish();
+    code
 }

@@ -25,7 +25,7 @@ use super::{
     run,
 };
 use crate::{
-    api::{self, App, Metrics, Spool, Stopping},
+    api::{self, App, Metrics, Spool, Stopping, Tls},
     audio::{isolated, run_isolated_child},
     config::Settings,
     generation::Generation,
@@ -195,26 +195,28 @@ impl Parts {
         let anonymous = self.settings.server.anonymous && address.ip().is_loopback();
         let app = Arc::new(app(self, &current, anonymous).await?);
         let mut loaded = Loaded::default();
-        loaded.follow(self, &current).await;
-        tracing::info!(%address, device = app.device, "serving; /docs describes the API");
+        loaded.follow(self, &current, &app.metrics).await;
+        let tls = app.tls.is_some();
+        tracing::info!(%address, tls, device = app.device, "serving; /docs describes the API");
         tell_who_gets_in(&app);
         let reload_every = Duration::from_secs(self.settings.server.reload_seconds);
+        // Beside the server and not in turn with it: loading takes seconds.
         let follow = async {
             loop {
                 tokio::time::sleep(reload_every).await;
-                loaded.follow(self, &current).await;
+                loaded.follow(self, &current, &app.metrics).await;
+                reload_certificate(&app).await;
             }
         };
-        let server = api::serve(listener, Arc::clone(&app), shutdown);
-        let ended = tokio::select! {
-            ended = server => ended,
-            never = follow => never,
+        tokio::select! {
+            () = api::serve(listener, Arc::clone(&app), shutdown) => {}
+            () = follow => {}
             never = app.keys.keep_fresh() => match never {},
-        };
+        }
         if let Err(error) = app.keys.note_uses().await {
             tracing::warn!(error = %Chain(&error), "the last uses of keys are not written down");
         }
-        Ok(ended?)
+        Ok(())
     }
 }
 
@@ -253,10 +255,24 @@ async fn app(parts: &Parts, current: &Arc<Current>, anonymous: bool) -> anyhow::
         Arc::clone(current),
         recommend,
     );
-    let spool = Spool::open(parts.spool_dir(), settings.server.max_body_mib << 20)
-        .with_context(|| format!("cannot open the spool {}", parts.spool_dir().display()))?;
+    let server = &settings.server;
+    let spool_dir = parts.spool_dir();
+    let spool = Spool::open(
+        &spool_dir,
+        server.max_body_mib << 20,
+        server.max_spool_mib << 20,
+    )
+    .with_context(|| format!("cannot open the spool {}", spool_dir.display()))?;
+    let tls = if server.tls_certificate.as_os_str().is_empty() {
+        None
+    } else {
+        let tls = Tls::open(&server.tls_certificate, &server.tls_key)
+            .context("server.tls_certificate and server.tls_key")?;
+        Some(Arc::new(tls))
+    };
     Ok(App {
         settings: settings.clone(),
+        metrics: Metrics::new(&recommender),
         recommender,
         keys,
         anonymous,
@@ -266,9 +282,29 @@ async fn app(parts: &Parts, current: &Arc<Current>, anonymous: bool) -> anyhow::
         reports: parts.reports_dir(),
         stopping: Stopping::default(),
         spool,
-        metrics: Metrics::default(),
+        tls,
         device: describe_device(parts.batcher.device()),
     })
+}
+
+/// Takes up a new certificate. One that cannot be used is told once, and the former one stays.
+async fn reload_certificate(app: &Arc<App>) {
+    let Some(tls) = app.tls.clone() else {
+        return;
+    };
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => {
+            app.metrics.tls_load(true);
+            tracing::info!("took up a new certificate");
+        }
+        Ok(Err(error)) => {
+            app.metrics.tls_load(false);
+            let error = anyhow::Error::new(error);
+            tracing::error!("cannot use the new certificate, the former one stays: {error:#}");
+        }
+        Err(error) => tracing::error!(error = %error, "looking for a certificate ended early"),
+    }
 }
 
 /// When a generation that could not be loaded is tried again: the disk may have been away for a
@@ -285,7 +321,7 @@ struct Loaded {
 impl Loaded {
     /// Loads the active generation if it is another one. One that fails is told and not served; the
     /// former one stays.
-    async fn follow(&mut self, parts: &Parts, current: &Arc<Current>) {
+    async fn follow(&mut self, parts: &Parts, current: &Arc<Current>, metrics: &Metrics) {
         let active = match parts.catalog.active_generation().await {
             Ok(Some(active)) => active,
             Ok(None) => return,
@@ -326,6 +362,7 @@ impl Loaded {
                     trained = model.trained,
                     "loaded"
                 );
+                metrics.generation_load(true);
                 self.id = Some(active.id);
             }
             Ok(Err(error)) => {
@@ -334,6 +371,7 @@ impl Loaded {
                     generation = active.id,
                     "cannot load the active generation: {error:#}"
                 );
+                metrics.generation_load(false);
                 self.refused = Some((active.id, Instant::now()));
             }
             Err(error) => tracing::error!(error = %error, "loading a generation ended early"),

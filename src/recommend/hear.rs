@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{
     Analysis, Clip, ClipSource, HeardClip, RecommendError, Recommender, Ticket, UploadedClip,
@@ -65,7 +66,10 @@ impl Recommender {
                 let _held = permit;
                 fingerprint::query_landmarks(&samples)
             });
-            let embedding = generation.extractor.embed(&self.batcher, windows, start_by);
+            let embedding = generation
+                .extractor
+                .embed(&self.batcher, windows, start_by)
+                .instrument(tracing::info_span!("embed"));
             let (embedded, landmarks) = tokio::join!(embedding, landmarks);
             let embedded = embedded.map_err(|error| match error {
                 ExtractError::Batch(BatchError::TooLate) => self.admission.too_late(),
@@ -103,17 +107,22 @@ impl Recommender {
         let caller = Caller::default();
         let decoder = self.decoder.until(Arc::clone(&caller.gone));
         let generation = Arc::clone(generation);
+        let measured = self.measured.clone();
+        let span = tracing::info_span!("decode");
         let excerpt = Excerpt {
             offset_seconds,
             max_seconds: self.settings.max_query_seconds,
         };
         tokio::task::spawn_blocking(move || {
             // The permit is held in here, also when the caller has gone: a thread is a thread.
+            let _entered = span.entered();
+            let started = Instant::now();
             let decoded = match source {
                 ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
                 ClipSource::File(path) => decoder.decode_file(&path, excerpt),
-            }
-            .map_err(ExtractError::Audio)?;
+            };
+            measured.decoded(started.elapsed(), decoded.is_ok());
+            let decoded = decoded.map_err(ExtractError::Audio)?;
             let clip = Clip {
                 source: decoded.source,
                 offset_seconds,

@@ -6,11 +6,18 @@ mod current;
 mod error;
 mod filter;
 mod hear;
+mod live;
+mod measured;
 mod passage;
 mod query;
 mod rank;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -20,6 +27,8 @@ pub use cache::CacheStats;
 pub use current::Current;
 pub use error::RecommendError;
 pub use filter::FilterRequest;
+pub use live::LiveStats;
+pub use measured::Measured;
 pub use query::{Analysis, Clip, ClipSource, UploadedClip};
 
 use crate::{
@@ -33,6 +42,7 @@ use crate::{
 };
 use admission::{Admission, AdmissionSettings};
 use cache::AnalysisCache;
+use live::Live;
 use rank::{Candidate, SameRecording};
 
 /// How answers are bounded.
@@ -120,6 +130,8 @@ pub struct Recommender {
     decoders: Arc<Semaphore>,
     admission: Arc<Admission>,
     cache: AnalysisCache,
+    measured: Measured,
+    live: Arc<Live>,
 }
 
 impl Recommender {
@@ -145,6 +157,8 @@ impl Recommender {
             decoders: Arc::new(Semaphore::new(settings.max_decodes)),
             admission,
             cache: AnalysisCache::new(settings.cache_bytes),
+            measured: Measured::default(),
+            live: Arc::default(),
         }
     }
 
@@ -170,6 +184,18 @@ impl Recommender {
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.cache.stats()
+    }
+
+    /// How long the parts of requests took.
+    #[must_use]
+    pub fn measured(&self) -> &Measured {
+        &self.measured
+    }
+
+    /// How good the answers of late were, by a sample of them.
+    #[must_use]
+    pub fn live_stats(&self) -> LiveStats {
+        self.live.stats()
     }
 
     /// The loaded generation.
@@ -259,8 +285,11 @@ impl Recommender {
         ask: impl FnOnce(&Generation) -> Result<Asked, RecommendError>,
     ) -> Result<Recommendations, RecommendError> {
         let (k, max_per_artist) = (wish.k, wish.max_per_artist);
+        let span = tracing::info_span!("search");
         // Files are read and a processor kept busy, but for less time than it takes to wake another thread twice.
         let (candidates, plan) = tokio::task::block_in_place(|| {
+            let _entered = span.entered();
+            let started = Instant::now();
             let Asked { embedded, same } = ask(&generation)?;
             let query = Query {
                 vector: embedded.embedding.clone(),
@@ -268,10 +297,17 @@ impl Recommender {
                 filter,
                 effort: Effort::default(),
             };
+            let sampled = self.live.is_due().then(|| query.clone());
             let (mut candidates, plan) =
                 rank::candidates(&generation.index, query, &same, max_per_artist)?;
             for candidate in candidates.iter_mut().filter(|c| c.passage.is_none()) {
                 candidate.passage = passage::best(&embedded, &generation.windows.of(candidate.id)?);
+            }
+            self.measured.searched(started.elapsed(), plan.engine);
+            if let Some(query) = sampled {
+                // Beside the answer, which does not wait for it.
+                let (live, generation) = (Arc::clone(&self.live), Arc::clone(&generation));
+                tokio::task::spawn_blocking(move || live.sample(&generation, &query));
             }
             Ok::<_, RecommendError>((candidates, plan))
         })?;

@@ -41,6 +41,8 @@ pub enum Kind {
     KeyRevoked,
     /// The file is another one than the client has a part of.
     PreconditionFailed,
+    /// The request's line and headers are more than the server reads.
+    HeadTooLarge,
     /// The upload is larger than the server takes.
     BodyTooLarge,
     /// The bytes are nothing that can be decoded here.
@@ -63,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::NoAudio,
@@ -82,6 +84,7 @@ impl Kind {
         Self::ActiveGenerationChanged,
         Self::KeyRevoked,
         Self::PreconditionFailed,
+        Self::HeadTooLarge,
         Self::BodyTooLarge,
         Self::UnsupportedAudio,
         Self::RangeNotSatisfiable,
@@ -93,7 +96,7 @@ impl Kind {
         Self::NotReady,
     ];
 
-    pub(super) fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    pub(in crate::api) fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::MalformedRequest => (
                 StatusCode::BAD_REQUEST,
@@ -164,6 +167,11 @@ impl Kind {
                 StatusCode::PRECONDITION_FAILED,
                 "precondition-failed",
                 "the file is not the one that was asked for",
+            ),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "the request's headers are too large",
             ),
             Self::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -198,6 +198,8 @@ fn every_documented_answer_is_given() {
         missing.retain(|(operation, status, _)| {
             !(*status == 408 && quick.contains(&operation.as_str()))
         });
+        // Told before there is a request, whatever it would have been: the tests of connections have it.
+        missing.retain(|(_, status, _)| *status != 431);
         assert_eq!(missing, Vec::new(), "documented, but not given");
     });
 }
@@ -271,6 +273,14 @@ async fn on_servers_in_trouble(note: &mut impl FnMut(Answer)) {
     for path in READS {
         note(hurried.get(path).await);
         note(broken.get(path).await);
+    }
+    let full = Server::start(|parts| parts.settings.server.max_requests = 0).await;
+    for route in ROUTES {
+        if route.path.starts_with("/v1/") && !UPLOADS.contains(&route.path) {
+            let method: Method = route.method.to_uppercase().parse().unwrap();
+            let path = route.path.replace("{id}", "22006");
+            note(full.send(full.request(method, &path)).await);
+        }
     }
     let small = Server::start(|parts| parts.settings.server.max_body_mib = 1).await;
     for path in UPLOADS {

@@ -95,11 +95,59 @@ fn requests_and_work_are_counted() {
         assert_eq!(requests("GET", "/metrics", 200), 1.0);
 
         // The device is shared with the other tests.
-        let windows = |samples: &BTreeMap<String, f64>| samples["songkin_device_windows"];
+        let windows = |samples: &BTreeMap<String, f64>| samples["songkin_device_windows_total"];
         assert!(windows(&counted) >= windows(&fresh) + 3.0);
+        // A clip went through decoder, queue and device.
+        assert_eq!(counted["songkin_decode_seconds_count{outcome=\"ok\"}"], 1.0);
+        for name in ["queue_seconds", "batch_windows", "batch_seconds"] {
+            assert!(counted[&format!("songkin_{name}_count")] >= 1.0, "{name}");
+        }
+        assert_eq!(counted["songkin_device_up"], 1.0);
+        assert_eq!(
+            counted["songkin_catalogue_files{state=\"available\"}"],
+            36.0
+        );
+        assert_eq!(counted["songkin_jobs_queued"], 0.0);
+        assert_eq!(
+            counted["songkin_generation_loads_total{outcome=\"loaded\"}"],
+            1.0
+        );
+        assert!(counted["songkin_process_resident_bytes"] > 1e6);
+
         let info = server.get("/v1/info").await.json();
         let id = info["generation"]["id"].as_str().unwrap();
         let generation = format!("songkin_generation_info{{generation=\"{id}\",model=\"tiny\"}}");
         assert_eq!(counted[&generation], 1.0);
+    });
+}
+
+#[test]
+fn the_answers_are_watched_while_they_are_given() {
+    run(async {
+        let server = Server::start(|_| {}).await;
+        let fresh = parse(server.get("/metrics").await.expect(200).text());
+        assert_eq!(fresh["songkin_live_recall_samples_total"], 0.0);
+        assert!(!fresh.contains_key("songkin_live_recall"));
+        server.get("/v1/tracks/22006/similar").await.expect(200);
+        // The sample is taken after the answer.
+        let started = std::time::Instant::now();
+        loop {
+            let counted = parse(server.get("/metrics").await.expect(200).text());
+            if counted["songkin_live_recall_samples_total"] >= 1.0 {
+                assert_eq!(counted["songkin_live_recall"], 1.0, "the scan is exact");
+                assert_eq!(counted["songkin_live_hub_share"], 1.0);
+                // Ten of 36 tracks are in the one answer: (1 - 2p) / sqrt(p (1 - p)).
+                let p: f64 = 10.0 / 36.0;
+                let skew = (1.0 - 2.0 * p) / (p * (1.0 - p)).sqrt();
+                assert!((counted["songkin_live_hubness"] - skew).abs() < 1e-9);
+                assert_eq!(
+                    counted["songkin_search_seconds_count{engine=\"exact\"}"],
+                    1.0
+                );
+                return;
+            }
+            assert!(started.elapsed().as_secs() < 20, "no sample is taken");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     });
 }

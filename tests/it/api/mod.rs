@@ -4,6 +4,8 @@
 mod access;
 mod admin;
 mod anonymous;
+mod browsers;
+mod connections;
 mod contract;
 mod docs;
 mod documented;
@@ -12,10 +14,13 @@ mod excerpts;
 mod metrics;
 mod overload;
 mod quotas;
+mod readiness;
 mod recommendations;
 mod refusals;
+mod secrets;
 mod shutdown;
 mod similar;
+mod tls;
 mod tracks;
 mod uploads;
 
@@ -342,9 +347,13 @@ impl Server {
             .await
     }
 
+    /// How many uploads lie in the spool.
     fn spooled(&self) -> usize {
-        fs::read_dir(self.home.path().join("spool"))
-            .unwrap()
+        walkdir::WalkDir::new(self.home.path().join("spool"))
+            .into_iter()
+            // A file may go while the walk comes to it.
+            .flatten()
+            .filter(|entry| entry.file_type().is_file() && entry.file_name() != "lock")
             .count()
     }
 }

@@ -62,7 +62,7 @@ fn who_was_let_in_does_not_wait_beyond_the_limit() {
             assert_eq!(answer.header("retry-after"), "1");
         }
         let counted = server.counted().await;
-        assert_eq!(counted["songkin_clips_late"], 2.0);
+        assert_eq!(counted["songkin_clips_late_total"], 2.0);
         assert_eq!(counted["songkin_clips_inside"], 0.0);
         server.post(PATH, demo_clip(SUNRISE)).await.expect(200);
     });
@@ -79,7 +79,7 @@ fn uploads_under_way_take_places_until_their_clients_go() {
         server.until_inside(2.0).await;
         let refused = server.post(PATH, demo_clip(SUNRISE)).await;
         refused.problem(503, "overloaded");
-        assert_eq!(server.counted().await["songkin_clips_refused"], 1.0);
+        assert_eq!(server.counted().await["songkin_clips_refused_total"], 1.0);
         drop(uploads);
         server.until_inside(0.0).await;
         server.post(PATH, demo_clip(SUNRISE)).await.expect(200);
@@ -106,7 +106,7 @@ fn a_client_that_goes_leaves_no_work_behind() {
         server.post(PATH, other).await.expect(200);
         server.post(PATH, demo_clip(SUNRISE)).await.expect(200);
         let counted = server.counted().await;
-        assert_eq!(counted["songkin_cache_hits"], 0.0);
+        assert_eq!(counted["songkin_cache_hits_total"], 0.0);
     });
 }
 
@@ -128,8 +128,8 @@ fn the_same_clip_is_analysed_once() {
         let vectors = of_all("/v1/embeddings").await;
         assert_eq!(sent_as_form.json(), vectors.json());
         let counted = server.counted().await;
-        assert_eq!(counted["songkin_cache_misses"], 1.0);
-        assert_eq!(counted["songkin_cache_hits"], 6.0);
+        assert_eq!(counted["songkin_cache_misses_total"], 1.0);
+        assert_eq!(counted["songkin_cache_hits_total"], 6.0);
         assert!(counted["songkin_cache_bytes"] > 0.0);
 
         // Another stretch and other bytes are other clips.
@@ -137,7 +137,7 @@ fn the_same_clip_is_analysed_once() {
         assert_ne!(later.json()["embedding"], vectors.json()["embedding"]);
         let other = another(demo_clip(SUNRISE), 1);
         server.post("/v1/embeddings", other).await.expect(200);
-        assert_eq!(server.counted().await["songkin_cache_misses"], 3.0);
+        assert_eq!(server.counted().await["songkin_cache_misses_total"], 3.0);
     });
 }
 
@@ -148,7 +148,7 @@ fn without_a_cache_every_clip_is_analysed() {
         let first = server.post(PATH, demo_clip(SUNRISE)).await.json();
         assert_eq!(server.post(PATH, demo_clip(SUNRISE)).await.json(), first);
         let counted = server.counted().await;
-        assert_eq!(counted["songkin_cache_misses"], 2.0);
+        assert_eq!(counted["songkin_cache_misses_total"], 2.0);
         assert_eq!(counted["songkin_cache_bytes"], 0.0);
     });
 }

@@ -58,11 +58,7 @@ fn without_a_generation_nothing_is_ready_and_the_rest_works() {
     run(async {
         let server = Server::empty().await;
         server.get("/livez").await.expect(204);
-        let problem = server.get("/readyz").await.problem(503, "not-ready");
-        assert_eq!(
-            problem["detail"],
-            "no generation is loaded, ingest some music first"
-        );
+        server.get("/readyz").await.expect(503);
         server
             .post(PATH, demo_clip(SUNRISE))
             .await

@@ -150,10 +150,45 @@ fn an_upload_that_is_given_up_leaves_nothing_behind() {
         // Another server that starts beside this one, in an upgrade, leaves the upload alone.
         let spool = server.home.path().join("spool");
         fs::write(spool.join("left-by-a-crash"), "x").unwrap();
-        songkin::api::Spool::open(&spool, 1 << 20).unwrap();
+        songkin::api::Spool::open(&spool, 1 << 20, 1 << 20).unwrap();
         assert_eq!(server.spooled(), 1);
         drop(client);
         until(0).await;
+    });
+}
+
+#[test]
+fn uploads_together_are_bounded() {
+    run(async {
+        let server = Server::start(|parts| parts.settings.server.max_spool_mib = 4).await;
+        server.get("/livez").await.expect(204);
+        let mut client = TcpStream::connect(server.address).unwrap();
+        let head =
+            format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        client.write_all(&noise(3 << 20)).unwrap();
+        let started = Instant::now();
+        let refused = loop {
+            // Refused as soon as the first one has taken its room.
+            let answer = server.post(PATH, noise(3 << 20)).await;
+            if answer.status == 503 {
+                break answer;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "{}",
+                answer.status
+            );
+        };
+        let problem = refused.problem(503, "overloaded");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("room"),
+            "{problem}"
+        );
+        assert_eq!(refused.header("retry-after"), "2");
+        // What stays in memory needs none.
+        server.post(PATH, demo_clip(SUNRISE)).await.expect(200);
+        drop(client);
     });
 }
 
