@@ -3,7 +3,15 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
+};
+
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 /// How long a server that is well may take for each step. Container engines give a check a time of their own, so this
@@ -13,16 +21,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The head of an answer is cut here; ours take a few hundred bytes.
 const MAX_HEAD: u64 = 8 << 10;
 
-/// Asks the server that listens on `listen` for `path` and returns the status code.
+/// Asks the server that listens on `listen`, in TLS or not, for `path` and returns the status code.
 ///
 /// # Errors
 ///
 /// When nobody answers there within a few seconds, or not in HTTP.
-pub fn healthcheck(listen: SocketAddr, path: &str) -> io::Result<u16> {
+pub fn healthcheck(listen: SocketAddr, tls: bool, path: &str) -> io::Result<u16> {
     let address = reachable(listen);
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    if tls {
+        ask(
+            StreamOwned::new(client(address.ip())?, stream),
+            address,
+            path,
+        )
+    } else {
+        ask(stream, address, path)
+    }
+}
+
+fn ask(mut stream: impl Read + Write, address: SocketAddr, path: &str) -> io::Result<u16> {
     stream.write_all(
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
@@ -30,6 +50,58 @@ pub fn healthcheck(listen: SocketAddr, path: &str) -> io::Result<u16> {
     stream.take(MAX_HEAD).read_to_end(&mut head)?;
     status(&head)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"))
+}
+
+fn client(ip: IpAddr) -> io::Result<ClientConnection> {
+    let provider = Arc::new(ring::default_provider());
+    let any = AnyCertificate(provider.signature_verification_algorithms);
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(any))
+        .with_no_client_auth();
+    ClientConnection::new(Arc::new(config), ServerName::from(ip)).map_err(io::Error::other)
+}
+
+/// Takes any certificate: the server is this machine's own, asked under an address that no certificate
+/// names, and nothing secret is said.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }
 
 /// An address to call for one to listen on: who listens everywhere is asked over loopback.

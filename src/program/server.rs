@@ -139,7 +139,8 @@ pub fn server(command: ServerCommand) -> ExitCode {
 fn check_health(settings: &Settings, ready: bool) -> ExitCode {
     let path = if ready { "/readyz" } else { "/livez" };
     let listen = settings.server.listen;
-    match healthcheck(listen, path) {
+    let tls = !settings.server.tls_certificate.as_os_str().is_empty();
+    match healthcheck(listen, tls, path) {
         Ok(200..=299) => return ExitCode::SUCCESS,
         Ok(status) => eprintln!("{path} on {listen} answers {status}"),
         Err(error) => eprintln!("{path} on {listen} does not answer: {error}"),

@@ -157,7 +157,9 @@ async fn windows_and_copies_of_tracks_are_kept_with_the_generation() {
         .build_and_activate(&model, card("first"), &unwatched)
         .await
         .unwrap();
-    let generation = Generation::load(&parts.store.path(&built.id), &parts.batcher).unwrap();
+    let path = parts.store.path(&built.id);
+    let generation = tokio::task::block_in_place(|| Generation::load(&path, &parts.batcher));
+    let generation = generation.unwrap();
 
     let (original, copy) = (TrackId::FIRST_LOCAL, TrackId(TrackId::FIRST_LOCAL.0 + 1));
     let [found] = generation.copies.of(original) else {

@@ -300,8 +300,15 @@ impl Site {
         (seen, hidden)
     }
 
+    /// How much is in the spool beside the directory and the locks of a server that runs.
     pub(crate) fn spooled(&self) -> usize {
-        fs::read_dir(self.data().join("spool")).map_or(0, Iterator::count)
+        let spool = walkdir::WalkDir::new(self.data().join("spool")).min_depth(1);
+        let (mut files, mut directories) = (0, 0_usize);
+        for entry in spool.into_iter().flatten() {
+            directories += usize::from(entry.file_type().is_dir());
+            files += usize::from(entry.file_type().is_file() && entry.file_name() != "lock");
+        }
+        files + directories.saturating_sub(1)
     }
 }
 

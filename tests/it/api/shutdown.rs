@@ -53,7 +53,7 @@ fn the_health_check_tells_alive_from_ready_from_gone() {
     run(async {
         let (serving, empty) = (Server::shared().await, Server::empty().await);
         let ask = async |address, path| {
-            tokio::task::spawn_blocking(move || songkin::program::healthcheck(address, path))
+            tokio::task::spawn_blocking(move || songkin::program::healthcheck(address, false, path))
                 .await
                 .unwrap()
         };

@@ -107,6 +107,13 @@ fn requests_go_over_tls_and_nothing_goes_without() {
         // A client that trusts another one does not talk to it.
         let error = server.handshake(certificate().cert.der()).await;
         assert!(error.is_err());
+        // The health check asks as the settings say that the server listens.
+        let address = server.address;
+        let ask = move |tls| songkin::program::healthcheck(address, tls, "/livez");
+        let asked = tokio::task::spawn_blocking(move || (ask(true), ask(false)));
+        let (over_tls, plain) = asked.await.unwrap();
+        assert_eq!(over_tls.unwrap(), 204);
+        plain.expect_err("an answer without TLS");
         // Plain HTTP gets no answer that is HTTP.
         let mut plain = TcpStream::connect(server.address).await.unwrap();
         plain
@@ -123,7 +130,7 @@ fn requests_go_over_tls_and_nothing_goes_without() {
         let counted = metrics::parse(counted);
         assert_eq!(
             counted["songkin_http_connections_faulty_total{fault=\"tls\"}"],
-            2.0
+            3.0
         );
     });
 }

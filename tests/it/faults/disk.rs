@@ -170,7 +170,7 @@ async fn an_upload_that_cannot_be_spooled_is_refused_and_leaves_nothing() {
         statuses.push(answer.status);
         assert_eq!(site.spooled(), 0);
     }
-    assert_eq!(statuses[0], 500, "{statuses:?}");
+    assert_eq!(statuses[0], 503, "{statuses:?}");
     assert_eq!(statuses[3], 200, "{statuses:?}");
 }
 

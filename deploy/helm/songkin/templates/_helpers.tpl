@@ -78,6 +78,11 @@ volumes:
   {{- end }}
 {{- end }}
 
+{{/* How the server is asked whether it is well. */}}
+{{- define "songkin.scheme" -}}
+{{ hasKey .Values.settings "server.tls_certificate" | ternary "HTTPS" "HTTP" }}
+{{- end }}
+
 {{/* What their containers share. */}}
 {{- define "songkin.container" -}}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
