@@ -309,12 +309,13 @@ mod tests {
         }
         // All but the windows themselves, which the manifest's hash vouches for.
         let windows = HEADER as usize..whole.len() - 20;
-        for at in (0..whole.len()).filter(|at| !windows.contains(at)) {
+        // Another id of the last track is as good as its own.
+        let last_id = windows.end + 8..windows.end + 12;
+        let unseen = |at: &usize| windows.contains(at) || last_id.contains(at);
+        for at in (0..whole.len()).filter(|at| !unseen(at)) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x40;
-            let ids = [windows.end, windows.end + 8].contains(&at);
-            // Another id in the same order is a fault of content, which only the hash can see.
-            assert!(ids || with(&damaged).is_some(), "byte {at}");
+            assert!(with(&damaged).is_some(), "byte {at}");
         }
     }
 }
