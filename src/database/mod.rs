@@ -9,7 +9,7 @@ mod schema;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -52,16 +52,7 @@ impl Database {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, DatabaseError> {
         let path = path.as_ref();
         let open_error = |source| DatabaseError::on_open(path, source);
-        let options = connect_options(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // What was acknowledged is on the disk: NORMAL would leave the last commits to a power cut.
-            .synchronous(SqliteSynchronous::Full);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await
-            .map_err(open_error)?;
+        let writer = connect_writer(path).await.map_err(open_error)?;
         check::at_start(&mut *writer.acquire().await?, path).await?;
         schema::migrate(&writer, path).await?;
         let readers = connect_readers(path).await.map_err(open_error)?;
@@ -182,6 +173,33 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .filename(path)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+}
+
+async fn connect_writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    let options = connect_options(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was acknowledged is on the disk: NORMAL would leave the last commits to a power cut.
+        .synchronous(SqliteSynchronous::Full);
+    let began = Instant::now();
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        match pool.connect_with(options.clone()).await {
+            // A new file is taken whole for the change to WAL, and SQLite does not wait for another process
+            // that makes the same change.
+            Err(error) if is_busy(&error) && began.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether another connection holds a lock: `SQLITE_BUSY`, 5, in the lowest byte of the code.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 async fn connect_readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {

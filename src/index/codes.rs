@@ -10,8 +10,6 @@
 //! All four norms are known, so a scan over codes can say which points *may* be among the best and
 //! leave the rest alone; what it then rescores in f32 is the true answer, not a likely one.
 
-use std::hint::black_box;
-
 use super::kernel;
 
 /// The codes of all points.
@@ -68,9 +66,6 @@ pub(super) struct Estimate {
 }
 
 const POINT_CODE_MAX: f32 = 127.0;
-
-/// Bytes that come from memory together: two lines of 64, which processors fetch in pairs.
-const TOUCHED: usize = 128;
 
 impl Codes {
     /// Encodes `[points, dimension]` vectors. The same vectors give the same codes on every machine.
@@ -173,15 +168,6 @@ impl Codes {
     fn row(&self, point: u32) -> &[i8] {
         let start = point as usize * self.dimension;
         &self.codes[start..start + self.dimension]
-    }
-
-    /// Reads a little of what [`Codes::score`] will: while that is on its way from memory, others can be.
-    #[inline(always)]
-    pub(super) fn touch(&self, point: u32) {
-        black_box(self.points[point as usize].step);
-        for part in self.row(point).chunks(TOUCHED) {
-            black_box(part[0]);
-        }
     }
 
     /// About a point's score. `point` must be below [`Codes::len`].

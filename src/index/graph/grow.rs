@@ -322,11 +322,6 @@ impl Ground for Growing<'_> {
     }
 
     #[inline(always)]
-    fn touch(&self, node: u32) {
-        self.codes.touch(node);
-    }
-
-    #[inline(always)]
     fn is_wanted(&self, _: u32) -> bool {
         true
     }

@@ -119,11 +119,6 @@ impl Ground for Frozen<'_> {
     }
 
     #[inline(always)]
-    fn touch(&self, node: u32) {
-        self.codes.touch(self.layer.point(node));
-    }
-
-    #[inline(always)]
     fn is_wanted(&self, node: u32) -> bool {
         self.allowed.has_point(self.layer.point(node))
     }

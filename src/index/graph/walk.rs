@@ -19,9 +19,6 @@ pub(super) trait Ground {
     /// How near a node is to the target.
     fn score(&self, node: u32) -> f32;
 
-    /// Has what [`Ground::score`] reads of a node brought from memory, soon.
-    fn touch(&self, node: u32);
-
     /// Whether a walk may bring this node back. One that it may not is still walked through.
     fn is_wanted(&self, node: u32) -> bool;
 }
@@ -75,7 +72,6 @@ pub(super) fn explore(
         fresh.clear();
         for &link in ground.links(here.key) {
             if seen.insert(link) {
-                ground.touch(link);
                 fresh.push(link);
             }
         }

@@ -8,7 +8,7 @@ use super::{Answer, Server, run};
 const ORIGIN: &str = "https://music.example";
 
 impl Server {
-    async fn from_origin(&self, method: Method, path: &str, origin: &str) -> Answer {
+    async fn ask_from(&self, method: Method, path: &str, origin: &str) -> Answer {
         let request = self.request(method, path).header("origin", origin);
         self.send(request).await
     }
@@ -115,7 +115,7 @@ fn the_documentation_has_nothing_that_its_policy_forbids() {
 fn no_other_origin_is_let_in_unless_it_is_named() {
     run(async {
         let closed = Server::shared().await;
-        let answer = closed.from_origin(Method::GET, "/v1/info", ORIGIN).await;
+        let answer = closed.ask_from(Method::GET, "/v1/info", ORIGIN).await;
         assert_eq!(answer.expect(200).header("access-control-allow-origin"), "");
         let refused = closed.preflight(ORIGIN).await;
         assert_eq!(refused.status(), 405);
@@ -133,7 +133,7 @@ fn no_other_origin_is_let_in_unless_it_is_named() {
             ("http://music.example", ""),
             ("null", ""),
         ] {
-            let answer = open.from_origin(Method::GET, "/v1/info", origin).await;
+            let answer = open.ask_from(Method::GET, "/v1/info", origin).await;
             assert_eq!(
                 answer.header("access-control-allow-origin"),
                 allowed,
@@ -152,16 +152,14 @@ fn no_other_origin_is_let_in_unless_it_is_named() {
             .unwrap();
         assert!(headers.contains("authorization") && headers.contains("content-type"));
         // Errors too have to be readable.
-        let error = open
-            .from_origin(Method::GET, "/v1/tracks/none", ORIGIN)
-            .await;
+        let error = open.ask_from(Method::GET, "/v1/tracks/none", ORIGIN).await;
         assert_eq!(
             error.expect(400).header("access-control-allow-origin"),
             ORIGIN
         );
 
         let any = with_origins("*").await;
-        let answer = any.from_origin(Method::GET, "/v1/info", ORIGIN).await;
+        let answer = any.ask_from(Method::GET, "/v1/info", ORIGIN).await;
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     });
 }
