@@ -66,16 +66,9 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
 ) -> Result<Json<view::TrackView>, Problem> {
-    let tracks = app
-        .recommender
-        .catalog()
-        .tracks_by_ids(&[id])
-        .await
-        .map_err(RecommendError::from)?;
-    let track = tracks
-        .found
-        .into_iter()
-        .next()
+    let track = app.recommender.catalog().track(id).await;
+    let track = track
+        .map_err(RecommendError::from)?
         .ok_or(RecommendError::UnknownTrack(id))?;
     Ok(Json(track.into()))
 }

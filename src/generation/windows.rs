@@ -25,7 +25,7 @@ use crate::{
     track::TrackId,
 };
 
-pub(super) const WINDOWS_FILE: &str = "windows.bin";
+const WINDOWS_FILE: &str = "windows.bin";
 
 const MAGIC: &[u8; 8] = b"SKWINDOW";
 const FORMAT: u32 = 1;
@@ -78,7 +78,7 @@ impl WindowWriter {
         let mut count = 0;
         for (start, vector) in windows.iter() {
             if vector.len() != self.dim {
-                return Err(self.fault(WindowFault::Dimension(*id)));
+                return Err(fault(&self.path, WindowFault::Dimension(*id)));
             }
             self.number(start.to_bits())?;
             vector
@@ -105,10 +105,6 @@ impl WindowWriter {
         let written = self.file.write_all(&number.to_le_bytes());
         written.map_err(io_error(&self.path))
     }
-
-    fn fault(&self, source: WindowFault) -> GenerationError {
-        fault(&self.path, source)
-    }
 }
 
 /// The windows of a generation's tracks.
@@ -125,10 +121,8 @@ impl WindowFile {
     pub(super) fn open(dir: &Path) -> Result<Self, GenerationError> {
         let path = dir.join(WINDOWS_FILE);
         let file = File::open(&path).map_err(io_error(&path))?;
-        let (dim, tracks) = directory(&file).map_err(|error| match error {
-            Unreadable::Io(source) => io_error(&path)(source),
-            Unreadable::Fault(source) => fault(&path, source),
-        })?;
+        let contents = contents(&file).map_err(io_error(&path))?;
+        let (dim, tracks) = contents.map_err(|source| fault(&path, source))?;
         Ok(Self {
             path,
             file,
@@ -170,37 +164,28 @@ impl WindowFile {
     }
 }
 
-enum Unreadable {
-    Io(io::Error),
-    Fault(WindowFault),
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
+/// The dimension of a file, and where the windows of each track end.
+type Contents = (usize, Vec<(TrackId, u64)>);
 
 /// The dimension, and where each track's windows end; checked to be all that the file holds.
-fn directory(file: &File) -> Result<(usize, Vec<(TrackId, u64)>), Unreadable> {
+fn contents(file: &File) -> io::Result<Result<Contents, WindowFault>> {
     let length = file.metadata()?.len();
     let mut header = [0; HEADER as usize];
     if length < HEADER + 4 {
-        return Err(Unreadable::Fault(WindowFault::Header));
+        return Ok(Err(WindowFault::Header));
     }
     file.read_exact_at(&mut header, 0)?;
     let (magic, rest) = header.split_at(MAGIC.len());
     let mut rest = numbers(rest);
     if magic != MAGIC || rest.next() != Some(FORMAT) {
-        return Err(Unreadable::Fault(WindowFault::Header));
+        return Ok(Err(WindowFault::Header));
     }
     let dim = rest.next().unwrap_or_default() as usize;
     let mut count = [0; 4];
     file.read_exact_at(&mut count, length - 4)?;
     let table = u64::from(u32::from_le_bytes(count)) * 8;
-    let wrong = Unreadable::Fault(WindowFault::Tracks);
     let Some(windows) = (length - HEADER - 4).checked_sub(table) else {
-        return Err(wrong);
+        return Ok(Err(WindowFault::Tracks));
     };
     let mut bytes = vec![0; table as usize];
     file.read_exact_at(&mut bytes, HEADER + windows)?;
@@ -216,9 +201,9 @@ fn directory(file: &File) -> Result<(usize, Vec<(TrackId, u64)>), Unreadable> {
         .collect();
     let rising = tracks.is_sorted_by(|a, b| a.0 < b.0);
     if !rising || end.checked_mul(stride(dim)) != Some(windows) {
-        return Err(wrong);
+        return Ok(Err(WindowFault::Tracks));
     }
-    Ok((dim, tracks))
+    Ok(Ok((dim, tracks)))
 }
 
 /// Bytes of a window.

@@ -347,7 +347,7 @@ impl Recommender {
     ///
     /// [`RecommendError::UnknownTrack`], or the catalogue's failure.
     pub async fn audio_path(&self, id: TrackId) -> Result<Option<PathBuf>, RecommendError> {
-        if self.catalog.tracks_by_ids(&[id]).await?.found.is_empty() {
+        if self.catalog.track(id).await?.is_none() {
             return Err(RecommendError::UnknownTrack(id));
         }
         Ok(self.catalog.audio_path(id).await?)

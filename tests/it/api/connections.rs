@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Server, contract::CONTRACT, metrics, run};
+use super::{Server, contract::CONTRACT, run};
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,10 +66,6 @@ impl Server {
         client.write_all(bytes).await.unwrap();
         Last::parse(&rest(&mut client).await)
     }
-
-    async fn counter(&self, name: &str) -> f64 {
-        metrics::parse(self.get("/metrics").await.expect(200).text())[name]
-    }
 }
 
 async fn rest(client: &mut TcpStream) -> String {
@@ -108,7 +104,7 @@ fn a_head_that_comes_too_slowly_ends() {
         assert!(started.elapsed() >= Duration::from_secs(1));
         Last::parse(&text).expect(408, "request-timeout");
         let faults = "songkin_http_connections_faulty_total{fault=\"timeout\"}";
-        assert_eq!(server.counter(faults).await, 1.0);
+        assert_eq!(server.counted().await[faults], 1.0);
     });
 }
 
@@ -172,7 +168,7 @@ fn what_is_no_http_is_told_so() {
             server.told(bytes).await.expect(400, "malformed-request");
         }
         let faults = "songkin_http_connections_faulty_total{fault=\"malformed\"}";
-        assert_eq!(server.counter(faults).await, 5.0);
+        assert_eq!(server.counted().await[faults], 5.0);
     });
 }
 

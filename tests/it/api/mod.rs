@@ -347,6 +347,11 @@ impl Server {
             .await
     }
 
+    /// What the server counts, by name and labels.
+    async fn counted(&self) -> BTreeMap<String, f64> {
+        metrics::parse(self.get("/metrics").await.expect(200).text())
+    }
+
     /// How many uploads lie in the spool.
     fn spooled(&self) -> usize {
         walkdir::WalkDir::new(self.home.path().join("spool"))

@@ -1,11 +1,9 @@
 //! More clips than the server can do, the same clip again, and clients that go before they are answered.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::join_all;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{SUNRISE, Server, demo_clip, form, metrics, run, uploads};
+use super::{SUNRISE, Server, demo_clip, form, run, uploads};
 
 const PATH: &str = "/v1/recommendations";
 
@@ -16,10 +14,6 @@ fn another(mut clip: Vec<u8>, number: u8) -> Vec<u8> {
 }
 
 impl Server {
-    async fn counted(&self) -> BTreeMap<String, f64> {
-        metrics::parse(self.get("/metrics").await.expect(200).text())
-    }
-
     async fn until_inside(&self, clips: f64) {
         for _ in 0..1000 {
             if self.counted().await["songkin_clips_inside"] == clips {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Server, metrics, run};
+use super::{Answer, Server, run};
 
 /// The answer of a server that is not ready.
 #[track_caller]
@@ -57,7 +57,7 @@ fn the_part_that_is_at_fault_is_named() {
         assert!(detail.contains("server.min_free_mib"), "{detail}");
         // It can answer all the same.
         full.get("/v1/tracks/22006/similar").await.expect(200);
-        let counted = metrics::parse(full.get("/metrics").await.expect(200).text());
+        let counted = full.counted().await;
         assert_eq!(counted["songkin_ready{part=\"disk\"}"], 0.0);
         assert_eq!(counted["songkin_ready{part=\"database\"}"], 1.0);
         assert!(counted["songkin_disk_free_bytes"] > 0.0);
