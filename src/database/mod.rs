@@ -129,10 +129,12 @@ impl Database {
         let folded = async {
             let mut connection = SqliteConnection::connect_with(&options).await?;
             // SQLite refuses to leave WAL mode while another connection is open.
-            sqlx::query("PRAGMA journal_mode = DELETE")
+            let left = sqlx::query("PRAGMA journal_mode = DELETE")
                 .execute(&mut connection)
-                .await?;
-            connection.close().await
+                .await;
+            // Dropped it would close some time later, and be another connection until then.
+            connection.close().await?;
+            left.map(drop)
         };
         match folded.await {
             Ok(()) => Ok(()),

@@ -5,6 +5,8 @@
 //! name that says which schema it has and when that was: the way back to the older program.
 
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     pin::Pin,
     time::{SystemTime, UNIX_EPOCH},
@@ -20,22 +22,38 @@ use super::{DatabaseError, check, copy};
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
-/// Runs the migrations that the file has not seen.
+/// Runs the migrations that the file has not seen. Of several programs that open it at once one does, and the
+/// others wait.
 pub(super) async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), DatabaseError> {
-    loop {
-        let found = schema_version(&mut *writer.acquire().await?).await?;
-        refuse_newer(path, found)?;
-        if found > 0 && found < known_version() {
-            rehearse(writer, path, found).await?;
-        }
-        let Err(error) = run_all(&mut *writer.acquire().await?).await else {
-            return Ok(());
-        };
-        // Another process that opened the same database may have been faster; then look again.
-        if schema_version(&mut *writer.acquire().await?).await? == found {
-            return Err(DatabaseError::Migrate(error));
-        }
+    let mut connection = writer.acquire().await?;
+    let mut found = version_not_newer(&mut connection, path).await?;
+    let _alone;
+    if found < known_version() {
+        let locked = tokio::task::spawn_blocking({
+            let path = path.to_owned();
+            move || lock_beside(&path)
+        });
+        let locked = locked.await.map_err(io::Error::other);
+        _alone = locked
+            .flatten()
+            .map_err(|error| DatabaseError::on_open(path, error.into()))?;
+        found = version_not_newer(&mut connection, path).await?;
     }
+    if (1..known_version()).contains(&found) {
+        rehearse(&mut connection, path, found).await?;
+    }
+    run_all(&mut connection)
+        .await
+        .map_err(DatabaseError::Migrate)
+}
+
+/// Waits until no other program changes a schema in the file's directory, which is locked for it: the file itself
+/// has SQLite's locks, which go when it is closed once more.
+fn lock_beside(path: &Path) -> io::Result<File> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = File::open(dir.unwrap_or(Path::new(".")))?;
+    dir.lock()?;
+    Ok(dir)
 }
 
 /// Runs what the file has not seen. Not by `Migrator::run`: the compiler does not see that its future may go
@@ -47,7 +65,11 @@ fn run_all(
 }
 
 /// Keeps the file as it is beside it, and runs the migrations on another copy.
-async fn rehearse(writer: &SqlitePool, path: &Path, found: i64) -> Result<(), DatabaseError> {
+async fn rehearse(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    found: i64,
+) -> Result<(), DatabaseError> {
     let known = known_version();
     let kept = kept_copy(path, found);
     tracing::info!(
@@ -56,25 +78,20 @@ async fn rehearse(writer: &SqlitePool, path: &Path, found: i64) -> Result<(), Da
         kept = %kept.display(),
         "changing the database's schema; the file as it was is kept"
     );
-    copy::snapshot(&mut *writer.acquire().await?, &kept).await?;
+    copy::snapshot(connection, &kept).await?;
     let trial = path.with_extension(format!("trial-{}", std::process::id()));
-    let outcome = migrate_copy(&kept, found, &trial).await;
+    let outcome = migrate_copy(&kept, &trial).await;
     copy::remove(&trial);
-    let was_older = outcome.map_err(|source| DatabaseError::Rehearsal {
+    outcome.map_err(|source| DatabaseError::Rehearsal {
         path: path.to_owned(),
         found,
         known,
         source: Box::new(source),
-    })?;
-    if !was_older {
-        // Another process was faster, and has kept the older file.
-        copy::remove(&kept);
-    }
-    Ok(())
+    })
 }
 
-/// Runs the migrations on a copy and checks it; false where it has another schema than `found`.
-async fn migrate_copy(from: &Path, found: i64, trial: &Path) -> Result<bool, DatabaseError> {
+/// Runs the migrations on a copy and checks it.
+async fn migrate_copy(from: &Path, trial: &Path) -> Result<(), DatabaseError> {
     copy::remove(trial);
     std::fs::copy(from, trial).map_err(|source| DatabaseError::Copy {
         path: trial.to_owned(),
@@ -85,13 +102,12 @@ async fn migrate_copy(from: &Path, found: i64, trial: &Path) -> Result<bool, Dat
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Delete);
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    let was_older = schema_version(&mut connection).await? == found;
     run_all(&mut connection)
         .await
         .map_err(DatabaseError::Migrate)?;
     check::whole(&mut connection, trial).await?;
     connection.close().await?;
-    Ok(was_older)
+    Ok(())
 }
 
 /// Where the file is kept as it was with schema `found`: `catalog.schema-2.1790000000.sqlite`.
@@ -114,8 +130,7 @@ pub(super) async fn refuse_other(
     connection: &mut SqliteConnection,
     path: &Path,
 ) -> Result<(), DatabaseError> {
-    let found = schema_version(connection).await?;
-    refuse_newer(path, found)?;
+    let found = version_not_newer(connection, path).await?;
     let known = known_version();
     if found < known {
         return Err(DatabaseError::OlderSchema {
@@ -127,7 +142,12 @@ pub(super) async fn refuse_other(
     Ok(())
 }
 
-fn refuse_newer(path: &Path, found: i64) -> Result<(), DatabaseError> {
+/// The newest migration that the file has seen; a newer one than this program knows is refused.
+async fn version_not_newer(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<i64, DatabaseError> {
+    let found = schema_version(connection).await?;
     let known = known_version();
     if found > known {
         return Err(DatabaseError::NewerSchema {
@@ -136,7 +156,7 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), DatabaseError> {
             known,
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn known_version() -> i64 {

@@ -87,6 +87,22 @@ async fn a_file_is_kept_as_it_was_before_its_schema_changes() {
     assert_eq!(artists_and_version(&path).await, (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_that_open_an_older_file_one_changes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.sqlite");
+    first_version(&path).await.close().await.unwrap();
+    let opening: Vec<_> = (0..6)
+        .map(|_| tokio::spawn(Database::open(path.clone())))
+        .collect();
+    for database in opening {
+        database.await.unwrap().unwrap();
+    }
+    assert_eq!(artists_and_version(&path).await.0, 1);
+    let kept = beside(dir.path());
+    assert_eq!(kept.len(), 1, "{kept:?}");
+}
+
 #[tokio::test]
 async fn a_change_that_fails_on_the_copy_leaves_the_file_alone() {
     let dir = tempfile::tempdir().unwrap();
