@@ -47,8 +47,8 @@ pub(super) async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), Data
         .map_err(DatabaseError::Migrate)
 }
 
-/// Waits until no other program changes a schema in the file's directory, which is locked for it: the file itself
-/// has SQLite's locks, which go when it is closed once more.
+/// Waits until no other program changes a schema in the file's directory. The directory is what is locked: to close
+/// another handle of the file would let go of SQLite's own locks on it.
 fn lock_beside(path: &Path) -> io::Result<File> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = File::open(dir.unwrap_or(Path::new(".")))?;
