@@ -189,19 +189,14 @@ async fn connect_writer(path: &Path) -> Result<SqlitePool, sqlx::Error> {
         match pool.connect_with(options.clone()).await {
             // A new file is taken whole for the change to WAL, and SQLite does not wait for another process
             // that makes the same change.
-            Err(error) if is_busy(&error) && began.elapsed() < BUSY_TIMEOUT => {
+            Err(error)
+                if Primary::of(&error) == Some(Primary::Busy) && began.elapsed() < BUSY_TIMEOUT =>
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             outcome => return outcome,
         }
     }
-}
-
-/// Whether another connection holds a lock: `SQLITE_BUSY`, 5, in the lowest byte of the code.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
 }
 
 async fn connect_readers(path: &Path) -> Result<SqlitePool, sqlx::Error> {

@@ -352,6 +352,17 @@ impl Server {
         metrics::parse(self.get("/metrics").await.expect(200).text())
     }
 
+    /// Waits until the server counts as many.
+    async fn until_counted(&self, name: &str, value: f64) {
+        for _ in 0..1000 {
+            if self.counted().await[name] == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{name} is never {value}");
+    }
+
     /// How many uploads lie in the spool.
     fn spooled(&self) -> usize {
         walkdir::WalkDir::new(self.home.path().join("spool"))

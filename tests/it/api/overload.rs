@@ -14,16 +14,6 @@ fn another(mut clip: Vec<u8>, number: u8) -> Vec<u8> {
 }
 
 impl Server {
-    async fn until_inside(&self, clips: f64) {
-        for _ in 0..1000 {
-            if self.counted().await["songkin_clips_inside"] == clips {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        panic!("there are never {clips} clips inside");
-    }
-
     /// A client that announces a clip and sends `part` of it.
     async fn sending(&self, length: usize, part: &[u8]) -> TcpStream {
         let mut client = TcpStream::connect(self.address).await.unwrap();
@@ -70,12 +60,12 @@ fn uploads_under_way_take_places_until_their_clients_go() {
             server.sending(1000, b"begun").await,
             server.sending(1000, b"").await,
         ];
-        server.until_inside(2.0).await;
+        server.until_counted("songkin_clips_inside", 2.0).await;
         let refused = server.post(PATH, demo_clip(SUNRISE)).await;
         refused.problem(503, "overloaded");
         assert_eq!(server.counted().await["songkin_clips_refused_total"], 1.0);
         drop(uploads);
-        server.until_inside(0.0).await;
+        server.until_counted("songkin_clips_inside", 0.0).await;
         server.post(PATH, demo_clip(SUNRISE)).await.expect(200);
     });
 }
@@ -86,12 +76,12 @@ fn a_client_that_goes_leaves_no_work_behind() {
         let server = Server::busy_with(|settings| settings.max_waiting = 64).await;
         let slow = server.post(PATH, uploads::m4a());
         let leave = async {
-            server.until_inside(1.0).await;
+            server.until_counted("songkin_clips_inside", 1.0).await;
             let clip = demo_clip(SUNRISE);
             let client = server.sending(clip.len(), &clip).await;
-            server.until_inside(2.0).await;
+            server.until_counted("songkin_clips_inside", 2.0).await;
             drop(client);
-            server.until_inside(1.0).await;
+            server.until_counted("songkin_clips_inside", 1.0).await;
         };
         let (slow, ()) = tokio::join!(slow, leave);
         slow.problem(422, "undecodable-audio");
