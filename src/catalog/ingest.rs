@@ -218,21 +218,25 @@ async fn attach(
     file: &AudioFile,
     track: TrackId,
 ) -> Result<(), CatalogError> {
-    // The track's former path, the path's former track, the content's former path: all are over.
+    // The path's former track and the content's former path are over.
     sqlx::query(
         "DELETE FROM files
-         WHERE track_id = ? OR (library_id = ? AND path = ?) OR sha256 = ?",
+         WHERE ((library_id = ? AND path = ?) OR sha256 = ?) AND track_id <> ?",
     )
-    .bind(track.0)
     .bind(file.library.0)
     .bind(file.path.as_str())
     .bind(&file.hash.0[..])
+    .bind(track.0)
     .execute(&mut *tx)
     .await?;
     strike(tx, file).await?;
+    // The track's own row is changed in place: written anew it would be a change of the track's description.
     sqlx::query(
         "INSERT INTO files (library_id, path, size, mtime_ns, sha256, track_id)
-         VALUES (?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (track_id) DO UPDATE
+         SET library_id = excluded.library_id, path = excluded.path, size = excluded.size,
+             mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, missing_since = NULL",
     )
     .bind(file.library.0)
     .bind(file.path.as_str())
