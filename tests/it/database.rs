@@ -87,6 +87,27 @@ async fn a_file_is_kept_as_it_was_before_its_schema_changes() {
     assert_eq!(artists_and_version(&path).await, (1, 1));
 }
 
+#[tokio::test]
+async fn changes_of_an_older_file_are_logged_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.sqlite");
+    // A program of the older version goes on beside the newer one.
+    let mut former = first_version(&path).await;
+    let database = Database::open(&path).await.unwrap();
+    for (name, logged) in [("Xylander", 1), ("Xylandra", 2)] {
+        sqlx::query("UPDATE artists SET name = ?")
+            .bind(name)
+            .execute(&mut former)
+            .await
+            .unwrap();
+        let revision: i64 = sqlx::query_scalar("SELECT MAX(revision) FROM catalogue_changes")
+            .fetch_one(database.reader())
+            .await
+            .unwrap();
+        assert_eq!(revision, logged, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_that_open_an_older_file_one_changes_it() {
     let dir = tempfile::tempdir().unwrap();
