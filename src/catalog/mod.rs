@@ -7,6 +7,7 @@
 //! failure with [`Catalog::record_bad`], one transaction per file.
 
 mod analysis;
+mod described;
 mod error;
 mod file;
 pub mod fma;
@@ -28,6 +29,7 @@ mod trainable;
 
 pub use crate::track::ExtractorId;
 pub use analysis::{AnalysedTrack, Analysis, TrackLandmarks, TrackWindows, Windows};
+pub use described::{DescriptionStats, Descriptions};
 pub use error::CatalogError;
 pub use file::{
     AudioFile, BadFile, BadReason, ContentHash, DuplicateFile, FileStamp, FileState, FoundFile,

@@ -138,9 +138,17 @@ struct TrackRow {
     year: Option<i32>,
     released_on: Option<String>,
     split: Option<String>,
-    available: bool,
+    /// Whether its file is there; none for a track without a file.
+    available: Option<bool>,
     /// Pairs of id and title as JSON, in the track's own order.
     genres: String,
+}
+
+/// A track as it was read.
+pub(super) struct TrackRead {
+    pub(super) track: Track,
+    /// Whether it has a file, missing or not.
+    pub(super) has_file: bool,
 }
 
 /// The tracks that exist among `ids`.
@@ -148,8 +156,20 @@ pub(super) async fn described(
     reader: &SqlitePool,
     ids: &[TrackId],
 ) -> Result<HashMap<TrackId, Track>, CatalogError> {
+    let read = read_tracks(reader, ids).await?;
+    Ok(read
+        .into_iter()
+        .map(|TrackRead { track, .. }| (track.id, track))
+        .collect())
+}
+
+/// The same with what a reader that remembers them has to know, in any order.
+pub(super) async fn read_tracks(
+    reader: &SqlitePool,
+    ids: &[TrackId],
+) -> Result<Vec<TrackRead>, CatalogError> {
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let rows: Vec<TrackRow> = sqlx::query_as(
         "SELECT t.id, t.source, t.title, t.artist_id, a.name AS artist_name,
@@ -157,8 +177,7 @@ pub(super) async fn described(
                 t.licence_id, c.spdx AS licence_spdx, c.name AS licence_name,
                 coalesce(t.licence_url, c.url) AS licence_url,
                 t.attribution_url, t.duration_seconds, t.year, t.released_on, t.split,
-                EXISTS (SELECT 1 FROM files f
-                        WHERE f.track_id = t.id AND f.missing_since IS NULL) AS available,
+                (SELECT f.missing_since IS NULL FROM files f WHERE f.track_id = t.id) AS available,
                 (SELECT json_group_array(json_array(g.id, g.title) ORDER BY tg.position)
                  FROM track_genres tg JOIN genres g ON g.id = tg.genre_id
                  WHERE tg.track_id = t.id) AS genres
@@ -172,7 +191,12 @@ pub(super) async fn described(
     .fetch_all(reader)
     .await?;
     rows.into_iter()
-        .map(|row| Ok((TrackId(row.id), Track::try_from(row)?)))
+        .map(|row| {
+            Ok(TrackRead {
+                has_file: row.available.is_some(),
+                track: Track::try_from(row)?,
+            })
+        })
         .collect()
 }
 
@@ -216,7 +240,7 @@ impl TryFrom<TrackRow> for Track {
             released_on: row.released_on,
             duration_seconds: row.duration_seconds,
             split: row.split.as_deref().and_then(Split::from_name),
-            available: row.available,
+            available: row.available.unwrap_or(false),
         })
     }
 }

@@ -149,9 +149,10 @@ section! {
 }
 
 section! {
-    /// Analyses of clips that may come again.
+    /// What is held in memory: analyses of clips that may come again, descriptions of tracks.
     Cache {
         max_mib: u64 = 64,
+        tracks_max_mib: u64 = 64,
     }
 }
 
@@ -290,6 +291,10 @@ pub const HELP: &[(&str, &str)] = &[
         "memory for the analyses of clips that come again, MiB; 0 keeps none",
     ),
     (
+        "cache.tracks_max_mib",
+        "memory for the descriptions of tracks, MiB; 0 has the database asked for each answer",
+    ),
+    (
         "audio.max_query_seconds",
         "how much of an uploaded clip is decoded and compared, seconds",
     ),
@@ -399,11 +404,12 @@ impl Settings {
             "server.max_wait_seconds",
             "has to be positive and at most server.request_seconds",
         );
-        check(
-            self.cache.max_mib <= 1 << 20,
-            "cache.max_mib",
-            "has to be in 0..=1048576",
-        );
+        for (mib, name) in [
+            (self.cache.max_mib, "cache.max_mib"),
+            (self.cache.tracks_max_mib, "cache.tracks_max_mib"),
+        ] {
+            check(mib <= 1 << 20, name, "has to be in 0..=1048576");
+        }
         check(
             self.server.max_waiting > 0,
             "server.max_waiting",

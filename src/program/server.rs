@@ -213,6 +213,7 @@ impl Parts {
             () = api::serve(listener, Arc::clone(&app), shutdown) => {}
             () = follow => {}
             never = app.keys.keep_fresh() => match never {},
+            never = app.recommender.descriptions().keep_fresh() => match never {},
         }
         if let Err(error) = app.keys.note_uses().await {
             tracing::warn!(error = %Chain(&error), "the last uses of keys are not written down");
@@ -248,6 +249,7 @@ async fn app(parts: &Parts, current: &Arc<Current>, anonymous: bool) -> anyhow::
         max_waiting: settings.server.max_waiting,
         max_wait: Duration::from_secs_f64(settings.server.max_wait_seconds),
         cache_bytes: settings.cache.max_mib << 20,
+        description_bytes: settings.cache.tracks_max_mib << 20,
     };
     let recommender = Recommender::new(
         parts.catalog.clone(),

@@ -13,7 +13,6 @@ mod query;
 mod rank;
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -34,7 +33,7 @@ pub use query::{Analysis, Clip, ClipSource, UploadedClip};
 use crate::{
     audio::Decoder,
     batch::Batcher,
-    catalog::{Catalog, Track},
+    catalog::{Catalog, Descriptions, Track},
     extract::Embedded,
     generation::Generation,
     index::{Effort, Filter, Plan, Query, VectorRead},
@@ -58,6 +57,8 @@ pub struct RecommendSettings {
     pub max_wait: Duration,
     /// Analyses kept for clips that come again, bytes; 0 keeps none.
     pub cache_bytes: u64,
+    /// Descriptions of tracks held in memory, bytes; 0 holds none.
+    pub description_bytes: u64,
 }
 
 /// What a request asks for, whether it starts from a clip or from a track.
@@ -123,6 +124,7 @@ struct Asked {
 /// Answers requests.
 pub struct Recommender {
     catalog: Catalog,
+    descriptions: Descriptions,
     batcher: Arc<Batcher>,
     decoder: Decoder,
     current: Arc<Current>,
@@ -149,6 +151,7 @@ impl Recommender {
             max_clips: settings.max_decodes + settings.max_waiting,
         });
         Self {
+            descriptions: Descriptions::new(catalog.clone(), settings.description_bytes),
             catalog,
             batcher,
             decoder,
@@ -166,6 +169,12 @@ impl Recommender {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// What answers describe their tracks with.
+    #[must_use]
+    pub fn descriptions(&self) -> &Descriptions {
+        &self.descriptions
     }
 
     /// The device thread.
@@ -323,12 +332,7 @@ impl Recommender {
         candidates: Vec<Candidate>,
     ) -> Result<Vec<Recommendation>, RecommendError> {
         let ids: Vec<TrackId> = candidates.iter().map(|candidate| candidate.id).collect();
-        let tracks = self.catalog.tracks_by_ids(&ids).await?;
-        let mut tracks: HashMap<TrackId, Track> = tracks
-            .found
-            .into_iter()
-            .map(|track| (track.id, track))
-            .collect();
+        let mut tracks = self.descriptions.tracks(&ids).await?;
         // A track deleted since the generation was built is no answer any more.
         let results = candidates.into_iter().filter_map(|candidate| {
             Some(Recommendation {

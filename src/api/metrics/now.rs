@@ -12,7 +12,7 @@ use super::COUNTS_KEPT;
 use crate::{
     api::{App, Problem, health::Readiness},
     batch::BatchStats,
-    catalog::FileCounts,
+    catalog::{DescriptionStats, FileCounts},
     index::{Stats, VectorRead},
     jobs::JobCount,
     recommend::{AdmissionStats, CacheStats, LiveStats},
@@ -33,6 +33,7 @@ pub(super) struct Now {
     batch: BatchStats,
     admission: AdmissionStats,
     cache: CacheStats,
+    descriptions: DescriptionStats,
     live: LiveStats,
     /// Bytes in the spool, and uploads that it had no room for.
     spool: (u64, u64),
@@ -65,6 +66,7 @@ impl Now {
             batch: recommender.batcher().stats(),
             admission: recommender.admission_stats(),
             cache: recommender.cache_stats(),
+            descriptions: recommender.descriptions().stats(),
             live: recommender.live_stats(),
             spool: (app.spool.bytes(), app.spool.refused()),
             loaded,
@@ -240,6 +242,27 @@ impl Now {
             "live_recall_samples",
             "Searches done again beside their answer",
             live.samples,
+        )?;
+        let descriptions = &self.descriptions;
+        to.counter(
+            "descriptions_hits",
+            "Tracks of answers whose description was in memory",
+            descriptions.hits,
+        )?;
+        to.counter(
+            "descriptions_misses",
+            "Tracks of answers that the database was asked for",
+            descriptions.misses,
+        )?;
+        to.gauge(
+            "descriptions_tracks",
+            "Tracks whose description is in memory",
+            descriptions.tracks as f64,
+        )?;
+        to.gauge(
+            "descriptions_bytes",
+            "Memory that descriptions of tracks take",
+            descriptions.bytes as f64,
         )?;
         let figures = [
             (

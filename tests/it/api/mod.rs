@@ -7,6 +7,7 @@ mod anonymous;
 mod browsers;
 mod connections;
 mod contract;
+mod descriptions;
 mod docs;
 mod documented;
 mod embeddings;

@@ -1,5 +1,6 @@
 //! The catalogue: its database on real files, the dataset's metadata, plain folders.
 
+mod described;
 mod fma;
 mod folder;
 mod generations;
