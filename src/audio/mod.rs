@@ -19,6 +19,7 @@ pub mod fingerprint;
 pub mod isolated;
 mod mel;
 mod mfcc;
+mod power;
 mod resample;
 mod spectrogram;
 mod tags;
