@@ -121,8 +121,14 @@ fn audio(figures: &Figures) {
     figures.time("fbank, 10 s", || {
         black_box(fbank.spectrogram(&clip[..160_000]).unwrap());
     });
+    figures.time(&format!("fbank, {seconds} s"), || {
+        black_box(fbank.spectrogram(&clip).unwrap());
+    });
     figures.time("landmarks, 10 s", || {
         black_box(fingerprint::landmarks(&clip[..160_000]));
+    });
+    figures.time(&format!("landmarks of a query, {seconds} s"), || {
+        black_box(fingerprint::query_landmarks(&clip));
     });
 }
 

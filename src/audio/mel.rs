@@ -5,6 +5,9 @@ fn mel(hertz: f64) -> f64 {
     1127.0 * (hertz / 700.0).ln_1p()
 }
 
+/// Frames that the filters are applied to at once.
+pub(super) const LANES: usize = 16;
+
 /// One filter: the weights of a run of neighbouring FFT bins.
 #[derive(Debug)]
 struct Filter {
@@ -56,11 +59,19 @@ impl MelBank {
         }
     }
 
-    /// Energy in each filter, given the power in each FFT bin.
-    pub(super) fn apply<'a>(&'a self, power: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+    /// Energy in each filter for [`LANES`] frames side by side, given the power in each FFT bin.
+    pub(super) fn apply<'a>(
+        &'a self,
+        power: &'a [[f32; LANES]],
+    ) -> impl Iterator<Item = [f32; LANES]> + 'a {
         self.filters.iter().map(|filter| {
-            let bins = &power[filter.first_bin..filter.first_bin + filter.weights.len()];
-            bins.iter().zip(&filter.weights).map(|(p, w)| p * w).sum()
+            let mut energies = [0.0; LANES];
+            for (power, weight) in power[filter.first_bin..].iter().zip(&filter.weights) {
+                for (energy, power) in energies.iter_mut().zip(power) {
+                    *energy += power * weight;
+                }
+            }
+            energies
         })
     }
 }

@@ -19,6 +19,7 @@ pub mod fingerprint;
 pub mod isolated;
 mod mel;
 mod mfcc;
+mod power;
 mod resample;
 mod spectrogram;
 mod tags;
@@ -40,7 +41,7 @@ pub const SAMPLE_RATE: u32 = 16_000;
 pub const FRAME_SHIFT_SECONDS: f32 = 0.01;
 
 /// Version of everything between a file and the encoder that is code and not a setting: counted
-/// up when decoder, resampler, spectrogram or the cut into windows changes its numbers.
+/// up when decoder, resampler, spectrogram or the cut into windows changes its numbers by more than rounding.
 pub const FRONT_END_VERSION: u32 = 1;
 
 /// No sample of a clip is larger than this, in either direction.

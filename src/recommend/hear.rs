@@ -61,7 +61,7 @@ impl Recommender {
                 windows,
                 permit,
             } = decoded.await?;
-            // A tenth of the work, and the device need not wait for it.
+            // A twentieth of the work, and the device need not wait for it.
             let landmarks = tokio::task::spawn_blocking(move || {
                 let _held = permit;
                 fingerprint::query_landmarks(&samples)

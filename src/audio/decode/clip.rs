@@ -1,6 +1,9 @@
 //! From decoded buffers to the clip.
 
-use symphonia::core::{audio::GenericAudioBufferRef, formats::Track};
+use symphonia::core::{
+    audio::{Audio, GenericAudioBufferRef},
+    formats::Track,
+};
 
 use super::{DecodeLimits, Excerpt};
 use crate::audio::{AudioError, LimitExceeded, SAMPLE_RATE, resample::Resampler, scrub};
@@ -116,8 +119,13 @@ impl<'a> ClipBuilder<'a> {
             return Ok(());
         }
         self.channels = channels;
-        buffer.copy_to_vec_interleaved(&mut self.interleaved);
-        mix_down(&self.interleaved, channels, &mut self.mono);
+        match stereo(buffer) {
+            Some((left, right)) => mix_pair(left, right, &mut self.mono),
+            None => {
+                buffer.copy_to_vec_interleaved(&mut self.interleaved);
+                mix_down(&self.interleaved, channels, &mut self.mono);
+            }
+        }
 
         let early = (self.offset_seconds - start_seconds) * f64::from(rate);
         let mut start = (early.round().max(0.0) as usize).min(self.mono.len());
@@ -166,6 +174,23 @@ impl Output {
     }
 }
 
+/// The channels where there are two, as most codecs give them: they need not be interleaved first.
+fn stereo<'a>(buffer: &GenericAudioBufferRef<'a>) -> Option<(&'a [f32], &'a [f32])> {
+    match buffer {
+        GenericAudioBufferRef::F32(samples) if samples.num_planes() == 2 => {
+            samples.plane_pair(0, 1)
+        }
+        _ => None,
+    }
+}
+
+/// Mean of two channels, scrubbed.
+fn mix_pair(left: &[f32], right: &[f32], mono: &mut Vec<f32>) {
+    let frames = left.iter().zip(right);
+    mono.clear();
+    mono.extend(frames.map(|(left, right)| scrub((left + right) * 0.5)));
+}
+
 /// Mean of the channels, scrubbed.
 fn mix_down(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
     let scale = 1.0 / channels as f32;
@@ -198,6 +223,12 @@ mod tests {
         mix_down(
             &[0.5, -0.25, nan, 0.0, 5.7e8, 1.0, infinity, 0.0],
             2,
+            &mut mono,
+        );
+        assert_eq!(mono, [0.125, 0.0, 2.0, 2.0]);
+        mix_pair(
+            &[0.5, nan, 5.7e8, infinity],
+            &[-0.25, 0.0, 1.0, 0.0],
             &mut mono,
         );
         assert_eq!(mono, [0.125, 0.0, 2.0, 2.0]);

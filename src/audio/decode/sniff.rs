@@ -48,11 +48,12 @@ pub(super) fn sniff(mut stream: Stream) -> Result<Sniffed, AudioError> {
     if is_adts(&head) {
         return Ok(audio(Container::Adts, head, 0, stream));
     }
-    fill(&mut head, &mut stream, MAX_JUNK)?;
-    let whole = head.len() < MAX_JUNK;
+    // Two frames are far shorter than the head.
+    let whole = head.len() < HEAD;
     if let Some(frame) = mpeg::frames_at(&head, 2, whole) {
         return Ok(mpeg_audio(frame, head, 0, stream));
     }
+    fill(&mut head, &mut stream, MAX_JUNK)?;
     for at in 1..head.len() {
         if head[at] == 0xff
             && let Some(frame) = mpeg::frames_at(&head[at..], FRAMES_AFTER_JUNK, false)

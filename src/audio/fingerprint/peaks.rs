@@ -1,13 +1,9 @@
 //! The constellation: cells of the power spectrum that are the greatest of a box around them.
 
-use std::{
-    f32::consts::PI,
-    sync::{Arc, LazyLock},
-};
-
-use realfft::{RealFftPlanner, RealToComplex};
+use std::{borrow::Cow, f32::consts::PI, sync::LazyLock};
 
 use super::HOP;
+use crate::audio::power::PowerSpectrum;
 
 /// Samples that one frame sees: 64 ms, bins of 15.6 Hz.
 const FRAME: usize = 1024;
@@ -21,19 +17,29 @@ const BINS: usize = END_BIN - FIRST_BIN;
 /// Weaker cells are silence. A sine of amplitude `a` has power `(a * FRAME / 4)^2` under a Hann
 /// window, so this is -88 dB of full scale, near the rounding noise of 16 bits.
 const SILENCE: f32 = 1e-4;
-/// Frames that are searched at once: bounds the memory and stays in the cache.
-const BLOCK: usize = 256;
 /// Decoders answer in [-1, 1]; anything far outside is a broken file, and its square must be finite.
 const LOUDEST: f32 = 16.0;
 
-static FFT: LazyLock<Arc<dyn RealToComplex<f32>>> =
-    LazyLock::new(|| RealFftPlanner::new().plan_fft_forward(FRAME));
+/// Cells that are looked at together.
+const LANES: usize = 32;
+/// Cells of a row: the bins, and nothing up to whole `LANES`.
+const CELLS: usize = BINS.next_multiple_of(LANES);
+
+/// Power of the bins of one frame, aligned so that no vector of it lies in two cache lines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+struct Row([f32; CELLS]);
+
+const SILENT: Row = Row([0.0; CELLS]);
+
+static SPECTRUM: LazyLock<PowerSpectrum> =
+    LazyLock::new(|| PowerSpectrum::new(hann(), FRAME, FIRST_BIN..END_BIN));
 
 /// Periodic Hann window.
-static HANN: LazyLock<Vec<f32>> = LazyLock::new(|| {
+fn hann() -> Vec<f32> {
     let phase = |i: usize| PI * i as f32 / FRAME as f32;
     (0..FRAME).map(|i| phase(i).sin().powi(2)).collect()
-});
+}
 
 /// Half the size of the box that a peak must dominate.
 #[derive(Clone, Copy)]
@@ -49,169 +55,178 @@ pub(super) struct Peak {
     pub(super) bin: u32,
 }
 
-/// The peaks of a clip, ordered by frame, then by bin.
+/// The clip as [`constellation`] wants it: without what is not finite or far too loud, which is rare.
+pub(super) fn scrub(clip: &[f32]) -> Cow<'_, [f32]> {
+    let sound = |sample: &f32| sample.abs() <= LOUDEST;
+    // Without an early end, samples are looked at side by side.
+    if clip.iter().fold(true, |all, sample| all & sound(sample)) {
+        return Cow::Borrowed(clip);
+    }
+    let scrubbed = clip.iter().map(|sample| match sample.is_finite() {
+        true => sample.clamp(-LOUDEST, LOUDEST),
+        false => 0.0,
+    });
+    Cow::Owned(scrubbed.collect())
+}
+
+/// The peaks of a [scrubbed](scrub) clip, ordered by frame, then by bin.
 ///
 /// No two are within `reach` of each other in both directions: any `reach.frames + 1` frames in a
 /// row hold at most `BINS / (reach.bins + 1)` peaks, rounded up, whatever the input.
 pub(super) fn constellation(clip: &[f32], reach: Reach) -> Vec<Peak> {
     let mut peaks: Vec<Peak> = Vec::new();
-    let mut board = Board::new(clip, reach);
-    for start in (0..board.frames).step_by(BLOCK) {
-        board.advance(start);
-        for frame in start..(start + BLOCK).min(board.frames) {
-            for (bin, (&power, &greatest)) in board.cells(frame - start).enumerate() {
-                if power < greatest || power == 0.0 {
-                    continue;
-                }
-                let bin = FIRST_BIN + bin;
-                // Of equal cells (a tone from a synthesiser) only the first is a peak.
-                let rival = peaks
-                    .iter()
-                    .rev()
-                    .take_while(|peak| frame - peak.frame as usize <= reach.frames)
-                    .any(|peak| bin.abs_diff(peak.bin as usize) <= reach.bins);
-                if !rival {
-                    peaks.push(Peak {
-                        frame: frame as u32,
-                        bin: bin as u32,
-                    });
-                }
+    let frames = clip
+        .len()
+        .checked_sub(FRAME)
+        .map_or(0, |rest| rest / HOP + 1);
+    let mut scratch = SPECTRUM.scratch();
+    let mut board = Board::new(reach);
+    // A frame's box is whole `reach.frames` frames later; beyond the clip all is silent.
+    for ahead in 0..frames + reach.frames {
+        let (power, greatest) = board.push(|row| match ahead < frames {
+            true => SPECTRUM.power(&clip[ahead * HOP..][..FRAME], &mut scratch, &mut row.0),
+            false => *row = SILENT,
+        });
+        let Some(frame) = ahead.checked_sub(reach.frames) else {
+            continue;
+        };
+        for bin in hits(power, greatest) {
+            let bin = FIRST_BIN + bin;
+            // Of equal cells (a tone from a synthesiser) only the first is a peak.
+            let rival = peaks
+                .iter()
+                .rev()
+                .take_while(|peak| frame - peak.frame as usize <= reach.frames)
+                .any(|peak| bin.abs_diff(peak.bin as usize) <= reach.bins);
+            if !rival {
+                peaks.push(Peak {
+                    frame: frame as u32,
+                    bin: bin as u32,
+                });
             }
         }
     }
     peaks
 }
 
-/// A stretch of the power spectrum with a margin of `reach` on every side (zeros beyond the clip),
-/// and the greatest value of the box around each cell.
-struct Board<'a> {
-    clip: &'a [f32],
-    frames: usize,
-    reach: Reach,
-    /// Cells of one row: the bins and two margins.
-    width: usize,
-    /// `[BLOCK + 2 * reach.frames, width]`; row 0 is frame `start - reach.frames`.
-    power: Vec<f32>,
-    /// Same shape; cell `[row, column]` is the greatest of the box whose first corner it is.
-    greatest: Vec<f32>,
-    spare: Vec<f32>,
-    spectrum: Spectrum,
+/// Cells that are not silent and as great as the greatest of their box. There are few: whole stretches of a
+/// row are passed over at once.
+fn hits<'a>(power: &'a Row, greatest: &'a Row) -> impl Iterator<Item = usize> + 'a {
+    let hit = |(power, greatest): (&f32, &f32)| (power >= greatest) & (*power > SILENCE);
+    let stretches = power.0.as_chunks::<LANES>().0.iter();
+    let stretches = stretches.zip(greatest.0.as_chunks::<LANES>().0).enumerate();
+    stretches
+        .filter(move |(_, (power, greatest))| {
+            let cells = power.iter().zip(greatest.iter());
+            cells.fold(false, |any, cell| any | hit(cell))
+        })
+        .flat_map(move |(stretch, (power, greatest))| {
+            let cells = power.iter().zip(greatest).enumerate();
+            cells
+                .filter(move |(_, cell)| hit(*cell))
+                .map(move |(index, _)| stretch * LANES + index)
+        })
 }
 
-impl<'a> Board<'a> {
-    fn new(clip: &'a [f32], reach: Reach) -> Self {
-        let width = BINS + 2 * reach.bins;
-        let cells = (BLOCK + 2 * reach.frames) * width;
-        let mut board = Self {
-            clip,
-            frames: clip
-                .len()
-                .checked_sub(FRAME)
-                .map_or(0, |rest| rest / HOP + 1),
+/// Takes rows, and gives them back `reach.frames` rows later with the greatest of the box around each cell.
+///
+/// Rows are first replaced by their [maxima along the bins](widen). Along the frames, they are cut into
+/// blocks of `window = 2 * reach.frames + 1` rows: `window` rows from anywhere are the end of one block and the
+/// start of the next, so their greatest is that of two rows, one of which gathers what has come of a block,
+/// while the others were made, from the last row back, when the block was complete (van Herk, "A fast algorithm for
+/// local minimum and maximum filters", 1992).
+struct Board {
+    reach: Reach,
+    rows: usize,
+    /// The last `reach.frames + 1` rows as they came; row `n` is at `n % (reach.frames + 1)`.
+    power: Vec<Row>,
+    /// The maxima of this block's rows so far.
+    block: Vec<Row>,
+    /// The greatest of them.
+    start: Row,
+    /// Of the block before, the greatest from each row on.
+    ends: Vec<Row>,
+    greatest: Row,
+    lines: [Vec<f32>; 2],
+}
+
+impl Board {
+    fn new(reach: Reach) -> Self {
+        let window = 2 * reach.frames + 1;
+        let line = vec![0.0; CELLS + 2 * reach.bins];
+        Self {
             reach,
-            width,
-            power: vec![0.0; cells],
-            greatest: vec![0.0; cells],
-            spare: vec![0.0; cells],
-            spectrum: Spectrum::new(),
-        };
-        // What the first `advance` takes for the end of the block before.
-        board.fill(BLOCK + reach.frames, 0, reach.frames);
-        board
-    }
-
-    /// Moves to the block that starts at frame `start`, the next after the one before.
-    fn advance(&mut self, start: usize) {
-        let margin = 2 * self.reach.frames;
-        self.power.copy_within(BLOCK * self.width.., 0);
-        self.fill(margin, start + self.reach.frames, BLOCK);
-        self.greatest.copy_from_slice(&self.power);
-        // Along the bins a box that begins at a bin ends within the row's margin, so rows need not be
-        // told apart.
-        let (greatest, spare) = (&mut self.greatest, &mut self.spare);
-        sliding_max(greatest, spare, 1, 2 * self.reach.bins + 1);
-        sliding_max(greatest, spare, self.width, margin + 1);
-    }
-
-    /// Computes `count` frames from `frame` on into the rows from `row` on.
-    fn fill(&mut self, row: usize, frame: usize, count: usize) {
-        for step in 0..count {
-            let cells = (row + step) * self.width + self.reach.bins;
-            let cells = &mut self.power[cells..cells + BINS];
-            match frame + step {
-                beyond if beyond >= self.frames => cells.fill(0.0),
-                frame => self
-                    .spectrum
-                    .power(&self.clip[frame * HOP..][..FRAME], cells),
-            }
+            rows: 0,
+            power: vec![SILENT; reach.frames + 1],
+            block: vec![SILENT; window],
+            start: SILENT,
+            ends: vec![SILENT; window],
+            greatest: SILENT,
+            lines: [line.clone(), line],
         }
     }
 
-    /// Power and greatest neighbour of every bin of the block's frame `index`.
-    fn cells(&self, index: usize) -> impl Iterator<Item = (&f32, &f32)> {
-        let power = (index + self.reach.frames) * self.width + self.reach.bins;
-        let greatest = index * self.width;
-        self.power[power..power + BINS]
-            .iter()
-            .zip(&self.greatest[greatest..greatest + BINS])
+    /// Takes the next row, which `fill` writes; gives the one of `reach.frames` rows ago (silence at first), and
+    /// the greatest cells of the boxes around its cells.
+    fn push(&mut self, fill: impl FnOnce(&mut Row)) -> (&Row, &Row) {
+        let kept = self.power.len();
+        let row = &mut self.power[self.rows % kept];
+        fill(row);
+        let place = self.rows % self.block.len();
+        self.rows += 1;
+
+        let wide = &mut self.block[place];
+        widen(row, self.reach.bins, &mut self.lines, wide);
+        if place == 0 {
+            self.start = *wide;
+        } else {
+            raise(&mut self.start, wide);
+        }
+        self.greatest = self.start;
+        match self.ends.get(place + 1) {
+            Some(end) => raise(&mut self.greatest, end),
+            None => {
+                let (mut later, block) = (SILENT, self.block.iter_mut().rev());
+                for row in block {
+                    raise(row, &later);
+                    later = *row;
+                }
+                std::mem::swap(&mut self.block, &mut self.ends);
+            }
+        }
+        (&self.power[self.rows % kept], &self.greatest)
     }
 }
 
-/// Replaces every value by the greatest of the `window` values from it on, `stride` apart (fewer at
-/// the end), in about `log2(window)` passes: a window of 2n is two windows of n. `spare` is as long
-/// as `data`; two buffers let the compiler use vector instructions.
-fn sliding_max(data: &mut Vec<f32>, spare: &mut Vec<f32>, stride: usize, window: usize) {
+/// Replaces every cell of a row by that of another one where that is greater.
+fn raise(row: &mut Row, other: &Row) {
+    for (cell, other) in row.0.iter_mut().zip(&other.0) {
+        *cell = cell.max(*other);
+    }
+}
+
+/// The greatest cell within `reach` of every cell of a row, in about `log2(2 reach + 1)` passes: a window of 2n
+/// is two windows of n.
+fn widen(row: &Row, reach: usize, lines: &mut [Vec<f32>; 2], wide: &mut Row) {
+    let [line, spare] = lines;
+    let (mut line, mut spare) = (&mut line[..], &mut spare[..]);
+    line[..reach].fill(0.0);
+    line[reach..][..CELLS].copy_from_slice(&row.0);
+    line[reach + CELLS..].fill(0.0);
+    let window = 2 * reach + 1;
     let mut reached = 1;
     while reached < window {
         let step = reached.min(window - reached);
-        let kept = data.len().saturating_sub(step * stride);
-        let (inside, end) = spare.split_at_mut(kept);
-        for ((greatest, &a), &b) in inside
-            .iter_mut()
-            .zip(&*data)
-            .zip(&data[data.len() - kept..])
-        {
+        // What the windows of later passes begin with.
+        let asked = &mut spare[..CELLS + window - reached - step];
+        for ((greatest, &a), &b) in asked.iter_mut().zip(&*line).zip(&line[step..]) {
             // `f32::max` would look for NaN, and there is none.
             *greatest = if a > b { a } else { b };
         }
-        end.copy_from_slice(&data[kept..]);
-        std::mem::swap(data, spare);
+        std::mem::swap(&mut line, &mut spare);
         reached += step;
     }
-}
-
-/// Windowed Fourier transform of one frame, with its buffers.
-struct Spectrum {
-    samples: Vec<f32>,
-    bins: Vec<realfft::num_complex::Complex<f32>>,
-    scratch: Vec<realfft::num_complex::Complex<f32>>,
-}
-
-impl Spectrum {
-    fn new() -> Self {
-        Self {
-            samples: FFT.make_input_vec(),
-            bins: FFT.make_output_vec(),
-            scratch: FFT.make_scratch_vec(),
-        }
-    }
-
-    /// Power of the bins searched; silence is exactly 0.
-    fn power(&mut self, frame: &[f32], power: &mut [f32]) {
-        for ((windowed, sample), hann) in self.samples.iter_mut().zip(frame).zip(HANN.iter()) {
-            *windowed = if sample.is_finite() {
-                sample.clamp(-LOUDEST, LOUDEST) * hann
-            } else {
-                0.0
-            };
-        }
-        FFT.process_with_scratch(&mut self.samples, &mut self.bins, &mut self.scratch)
-            .expect("the buffers were made by this transform");
-        for (power, bin) in power.iter_mut().zip(&self.bins[FIRST_BIN..END_BIN]) {
-            let value = bin.norm_sqr();
-            *power = if value > SILENCE { value } else { 0.0 };
-        }
-    }
+    wide.0.copy_from_slice(&line[..CELLS]);
 }
 
 #[cfg(test)]
@@ -226,11 +241,11 @@ mod tests {
     /// The definition, cell by cell.
     fn slow_constellation(clip: &[f32], reach: Reach) -> Vec<Peak> {
         let frames = (clip.len() - FRAME) / HOP + 1;
-        let mut spectrum = Spectrum::new();
-        let rows: Vec<Vec<f32>> = (0..frames)
+        let mut scratch = SPECTRUM.scratch();
+        let rows: Vec<Row> = (0..frames)
             .map(|frame| {
-                let mut row = vec![0.0; BINS];
-                spectrum.power(&clip[frame * HOP..][..FRAME], &mut row);
+                let mut row = SILENT;
+                SPECTRUM.power(&clip[frame * HOP..][..FRAME], &mut scratch, &mut row.0);
                 row
             })
             .collect();
@@ -242,9 +257,9 @@ mod tests {
                 };
                 let greatest = near(frame, reach.frames, frames)
                     .flat_map(|f| near(bin, reach.bins, BINS).map(move |b| (f, b)))
-                    .map(|(f, b)| rows[f][b])
+                    .map(|(f, b)| rows[f].0[b])
                     .fold(0.0, f32::max);
-                if rows[frame][bin] > 0.0 && rows[frame][bin] == greatest {
+                if rows[frame].0[bin] > SILENCE && rows[frame].0[bin] == greatest {
                     peaks.push(Peak {
                         frame: frame as u32,
                         bin: (FIRST_BIN + bin) as u32,
@@ -268,7 +283,7 @@ mod tests {
 
     #[test]
     fn blocks_leave_no_seam() {
-        let clip = noise(12.0); // 747 frames: three blocks, the last one not full
+        let clip = noise(12.0); // 747 frames: 18 blocks and a part of one
         let peaks = constellation(&clip, REACH);
         assert!(peaks.len() > 100);
         assert_eq!(peaks, slow_constellation(&clip, REACH));
@@ -276,9 +291,10 @@ mod tests {
 
     #[test]
     fn a_tone_burst_is_one_peak_at_its_place() {
+        let hann = hann();
         let mut clip = vec![0.0; 32_000];
         for (i, sample) in clip[16_000..16_000 + FRAME].iter_mut().enumerate() {
-            *sample = (2.0 * PI * 1_000.0 * i as f32 / 16_000.0).sin() * HANN[i];
+            *sample = (2.0 * PI * 1_000.0 * i as f32 / 16_000.0).sin() * hann[i];
         }
         let peaks = constellation(&clip, REACH);
         // 1 kHz is bin 64; sample 16,000 is frame 62.5.
@@ -290,22 +306,45 @@ mod tests {
     }
 
     #[test]
-    fn sliding_max_is_the_window_maximum() {
-        let data = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0];
-        for stride in 1..3 {
-            for window in 1..8 {
-                let mut fast = data.to_vec();
-                sliding_max(&mut fast, &mut data.to_vec(), stride, window);
-                for (index, value) in fast.into_iter().enumerate() {
-                    let slow = data[index..]
-                        .iter()
-                        .step_by(stride)
-                        .take(window)
-                        .copied()
-                        .fold(0.0, f32::max);
-                    assert_eq!(value, slow, "stride {stride}, window {window}, at {index}");
+    fn a_board_gives_the_greatest_of_the_box() {
+        let mut state = 1_u32;
+        let rows: Vec<Row> = (0..40)
+            .map(|_| {
+                let mut row = SILENT;
+                for cell in &mut row.0[..BINS] {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    *cell = (state >> 24) as f32;
+                }
+                row
+            })
+            .collect();
+        for reach in
+            [(0, 0), (1, 2), (3, 16), (12, 24)].map(|(frames, bins)| Reach { frames, bins })
+        {
+            let mut board = Board::new(reach);
+            let later = std::iter::repeat_n(&SILENT, reach.frames);
+            for (ahead, row) in rows.iter().chain(later).enumerate() {
+                let (power, greatest) = board.push(|slot| *slot = *row);
+                let Some(frame) = ahead.checked_sub(reach.frames) else {
+                    assert_eq!(power, &SILENT);
+                    continue;
+                };
+                assert_eq!(power, &rows[frame]);
+                let near = &rows[frame.saturating_sub(reach.frames)..rows.len().min(ahead + 1)];
+                for (bin, &greatest) in greatest.0.iter().enumerate() {
+                    let cells = bin.saturating_sub(reach.bins)..(bin + reach.bins + 1).min(BINS);
+                    let cells = near.iter().flat_map(|row| row.0.get(cells.clone()));
+                    let slow = cells.flatten().copied().fold(0.0, f32::max);
+                    assert_eq!(greatest, slow, "frame {frame}, bin {bin}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_sample_is_silence_and_what_is_too_loud_is_cut() {
+        let clip = [0.5, f32::NAN, -1e9, f32::INFINITY, 16.0];
+        assert_eq!(*scrub(&clip), [0.5, 0.0, -16.0, 0.0, 16.0]);
+        assert!(matches!(scrub(&clip[..1]), Cow::Borrowed(_)));
     }
 }
