@@ -8,6 +8,8 @@
 //! Weights that are variables get gradients. On a CPU the arithmetic is that of
 //! [`super::kernels`]; elsewhere, and in f64, it is the plain one written down here.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
@@ -434,26 +436,49 @@ impl Ast {
         self.encode(self.embeddings.scattered(patches, kept)?)
     }
 
+    /// The embeddings of [`Ast::forward`] alone, `[batch, hidden]`: where the weights are fixed, the last block is
+    /// computed for no other tokens than pooling takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ast::forward`].
+    pub fn embed(&self, windows: &Tensor) -> Result<Tensor> {
+        let Packed::Once(prepared) = &self.packed else {
+            return Ok(self.forward(windows)?.embedding);
+        };
+        rayon::scope(|_| {
+            let x = self.embeddings.forward(windows, None)?;
+            let pooled = self.pooled(x.dim(1)?);
+            let x = kernels::encode(&x, prepared, pooled.end)?;
+            kernels::mean_tokens(&self.layernorm.forward(&x)?, pooled)
+        })
+    }
+
+    /// The tokens, of so many, whose mean is the embedding.
+    fn pooled(&self, tokens: usize) -> Range<usize> {
+        match self.pooling {
+            Pooling::Tokens => 0..EXTRA_TOKENS,
+            Pooling::Patches => EXTRA_TOKENS..tokens,
+        }
+    }
+
     /// Tokens through all layers.
     fn encode(&self, mut x: Tensor) -> Result<AstOutput> {
+        let tokens = x.dim(1)?;
         match &self.packed {
             Packed::Never => {
                 for layer in &self.layers {
                     x = layer.forward(&x)?;
                 }
             }
-            Packed::Once(prepared) => x = kernels::encode(&x, prepared)?,
+            Packed::Once(prepared) => x = kernels::encode(&x, prepared, tokens)?,
             Packed::EveryPass(parts, buffers) => {
                 x = kernels::stack(&x, &pack(parts)?, self.shape, buffers.clone())?;
             }
         }
         let last_hidden_state = self.layernorm.forward(&x)?;
-        let pooled = match self.pooling {
-            Pooling::Tokens => 0..EXTRA_TOKENS,
-            Pooling::Patches => EXTRA_TOKENS..last_hidden_state.dim(1)?,
-        };
         Ok(AstOutput {
-            embedding: kernels::mean_tokens(&last_hidden_state, pooled)?,
+            embedding: kernels::mean_tokens(&last_hidden_state, self.pooled(tokens))?,
             last_hidden_state,
         })
     }

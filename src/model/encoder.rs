@@ -104,7 +104,7 @@ impl EncodeWindows for Encoder {
             self.config.num_mel_bins,
         );
         let input = Tensor::from_vec(windows.concat(), shape, &self.device)?;
-        let mut embeddings = self.ast.forward(&input)?.embedding.to_vec2::<f32>()?;
+        let mut embeddings = self.ast.embed(&input)?.to_vec2::<f32>()?;
         for embedding in &mut embeddings {
             normalise(embedding)?;
         }

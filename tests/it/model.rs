@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 use songkin::{
     audio::FeatureConfig,
     model::{
-        CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Precision, Preset, WEIGHTS_FILE,
-        canonical_name, published_name, untrained_weights,
+        AstConfig, CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Pooling, Precision,
+        Preset, WEIGHTS_FILE, canonical_name, published_name, untrained_weights,
     },
 };
 
@@ -50,6 +50,35 @@ fn compare(encoder: &Encoder, name: &str) {
         );
         let difference = max_difference(ours, &io[what]);
         assert!(difference <= 1e-4, "{name}: {what} differs by {difference}");
+    }
+    let alone = encoder.ast().embed(&io["input_values"]).unwrap();
+    assert_eq!(max_difference(&alone, &output.embedding), 0.0, "{name}");
+}
+
+/// The last block is computed for the pooled tokens alone, which changes no bit of them.
+#[test]
+fn an_embedding_alone_is_that_of_a_whole_pass() {
+    for pooling in [Pooling::Tokens, Pooling::Patches] {
+        let config = AstConfig {
+            pooling,
+            num_hidden_layers: 2,
+            ..Preset::Small.config()
+        };
+        let weights = untrained_weights(&config, 0).unwrap();
+        let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            let encoder = model.encoder(&Device::Cpu, precision).unwrap();
+            let shape = (2, model.config.max_length, model.config.num_mel_bins);
+            let windows = Tensor::rand(-1_f32, 1.0, shape, &Device::Cpu).unwrap();
+            let whole = encoder.ast().forward(&windows).unwrap().embedding;
+            let alone = encoder.ast().embed(&windows).unwrap();
+            assert_eq!(alone.dims(), [2, model.config.hidden_size]);
+            assert_eq!(
+                max_difference(&alone, &whole),
+                0.0,
+                "{pooling:?} {precision:?}"
+            );
+        }
     }
 }
 

@@ -64,11 +64,12 @@ impl<T: Element> Between<T> {
     }
 }
 
-/// Computes the half in place on `x`, `[windows, tokens, hidden]`.
+/// Computes the half in place on `x`, `[tokens, hidden]` of one window, for its first `read` tokens: no
+/// others are read afterwards.
 pub(super) fn forward<T: Element>(
     shape: &StackShape,
     layer: &Ready<T>,
-    tokens: usize,
+    read: usize,
     pools: &Pools<T>,
     x: &mut [f32],
     between: &mut Between<T>,
@@ -86,11 +87,12 @@ pub(super) fn forward<T: Element>(
                 layer.qkv.write(normed, qkv);
             },
         );
-    heads(shape, tokens, pools, between);
-    output(shape, layer, between, x);
+    let tokens = x.len() / hidden;
+    heads(shape, tokens, read, pools, between);
+    output(shape, layer, between, &mut x[..read * hidden]);
 }
 
-/// [`forward`] that keeps what [`backward`] needs.
+/// [`forward`], of all tokens of `x`, `[windows, tokens, hidden]`, that keeps what [`backward`] needs.
 pub(super) fn forward_kept(
     shape: &StackShape,
     layer: &Ready<f32>,
@@ -112,16 +114,17 @@ pub(super) fn forward_kept(
                 layer.qkv.write(normed, qkv);
             },
         );
-    heads(shape, tokens, &Pools::shared(buffers), &mut kept.between);
+    let pools = Pools::shared(buffers);
+    heads(shape, tokens, tokens, &pools, &mut kept.between);
     output(shape, layer, &kept.between, x);
 }
 
-/// Adds the projected context to `x`.
+/// Adds the projected context to the first tokens, as many as `x` has.
 fn output<T: Element>(shape: &StackShape, layer: &Ready<T>, between: &Between<T>, x: &mut [f32]) {
     let hidden = shape.hidden;
-    let block = height(x.len() / hidden);
+    let (block, x_len) = (height(x.len() / hidden), x.len());
     x.par_chunks_mut(block * hidden)
-        .zip(between.context.par_chunks(block * hidden))
+        .zip(between.context[..x_len].par_chunks(block * hidden))
         .for_each(|(x, context)| layer.output.add(context, x));
 }
 
@@ -139,10 +142,12 @@ fn parts<'a, T: Element>(
     })
 }
 
-/// Reads the context out of queries, keys and values: one task a window, head and block of queries.
+/// Reads the context of each window's first `read` tokens out of queries, keys and values: one task a window, head
+/// and block of queries.
 fn heads<T: Element>(
     shape: &StackShape,
     tokens: usize,
+    read: usize,
     pools: &Pools<T>,
     between: &mut Between<T>,
 ) {
@@ -170,6 +175,7 @@ fn heads<T: Element>(
         .zip(between.context.chunks_exact_mut(tokens * hidden))
         .zip(between.log_sums.chunks_exact_mut(tokens * shape.heads))
     {
+        let context = &mut context[..read * hidden];
         let contexts = MatrixMut::new(context, hidden).split_columns(shape.head());
         for (((head, [keys, values]), context), log_sums) in (0..)
             .zip(sides)
@@ -177,10 +183,10 @@ fn heads<T: Element>(
             .zip(log_sums.chunks_exact_mut(tokens))
         {
             let [queries, ..] = parts(shape, tokens, qkv, head);
-            for ((first, context), log_sums) in (0..tokens)
+            for ((first, context), log_sums) in (0..read)
                 .step_by(block)
                 .zip(context.split_rows(block))
-                .zip(log_sums.chunks_mut(block))
+                .zip(log_sums[..read].chunks_mut(block))
             {
                 let queries = queries.rows(first, log_sums.len());
                 tasks.push((queries, keys, values, context, log_sums));

@@ -37,6 +37,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 pub(in crate::model) use buffers::Buffers;
 pub(in crate::model) use layer::StackShape;
+use prepared::Encode;
 pub(in crate::model) use prepared::Prepared;
 pub(in crate::model) use storage::fits;
 
@@ -171,14 +172,15 @@ pub(in crate::model) fn prepare(
     Ok(Prepared::new(shape, &packed, products == DType::BF16))
 }
 
-/// [`stack`] with weights that are fixed.
+/// [`stack`] with weights that are fixed, for each window's first `read` tokens: `[windows, read, hidden]`. The
+/// last block is computed for no others.
 ///
 /// # Errors
 ///
 /// When the shapes do not fit, or `x` is to have a gradient.
-pub(in crate::model) fn encode(x: &Tensor, stack: &Prepared) -> Result<Tensor> {
+pub(in crate::model) fn encode(x: &Tensor, stack: &Prepared, read: usize) -> Result<Tensor> {
     if x.track_op() {
         bail!("a stack of fixed weights gives no gradients");
     }
-    x.apply_op1_no_bwd(stack)
+    x.apply_op1_no_bwd(&Encode { stack, read })
 }

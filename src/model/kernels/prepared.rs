@@ -44,11 +44,12 @@ impl Prepared {
         Self { shape, blocks }
     }
 
-    /// Runs `x`, `[windows, tokens, hidden]`, through the blocks.
-    pub(super) fn forward(&self, tokens: usize, x: &mut [f32]) {
+    /// Runs `x`, `[windows, tokens, hidden]`, through the blocks. The last one computes no more than each
+    /// window's first `read` tokens; what stands in the others' places is nothing.
+    pub(super) fn forward(&self, tokens: usize, read: usize, x: &mut [f32]) {
         match &self.blocks {
-            Blocks::F32(blocks, pools) => forward(&self.shape, blocks, pools, tokens, x),
-            Blocks::Bf16(blocks, pools) => forward(&self.shape, blocks, pools, tokens, x),
+            Blocks::F32(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
+            Blocks::Bf16(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
         }
     }
 }
@@ -65,37 +66,48 @@ fn forward<T: Element>(
     blocks: &[Ready<T>],
     pools: &Pools<T>,
     tokens: usize,
+    read: usize,
     x: &mut [f32],
 ) {
     x.par_chunks_mut(tokens * shape.hidden)
         .with_max_len(1)
         .for_each(|x| {
             let mut between = attention::Between::new(shape, tokens, pools);
-            for block in blocks {
-                attention::forward(shape, block, tokens, pools, x, &mut between);
-                mlp::forward(shape, block, pools, x);
+            let last = blocks.len().saturating_sub(1);
+            for (number, block) in blocks.iter().enumerate() {
+                let read = if number == last { read } else { tokens };
+                attention::forward(shape, block, read, pools, x, &mut between);
+                mlp::forward(shape, block, pools, &mut x[..read * shape.hidden]);
             }
         });
 }
 
-/// The operation, on `[windows, tokens, hidden]`.
-impl CustomOp1 for Prepared {
+/// The operation, on `[windows, tokens, hidden]`: gives `[windows, read, hidden]`, the first tokens of each window.
+pub(super) struct Encode<'a> {
+    pub(super) stack: &'a Prepared,
+    pub(super) read: usize,
+}
+
+impl CustomOp1 for Encode<'_> {
     fn name(&self) -> &'static str {
         "prepared-stack"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, tokens, hidden) = layout.shape().dims3()?;
-        if hidden != self.shape.hidden {
-            bail!(
-                "tokens of {hidden} values do not fit the stack {:?}",
-                self.shape
-            );
+        let (windows, tokens, hidden) = layout.shape().dims3()?;
+        let (shape, read) = (&self.stack.shape, self.read);
+        if hidden != shape.hidden || read > tokens {
+            bail!("{read} of {tokens} tokens of {hidden} values do not fit the stack {shape:?}");
         }
         let mut x = slice(x, layout)?.to_vec();
         if !x.is_empty() {
-            self.forward(tokens, &mut x);
+            self.stack.forward(tokens, read, &mut x);
         }
-        Ok((CpuStorage::F32(x), layout.shape().clone()))
+        for window in 1..windows {
+            let first = window * tokens * hidden;
+            x.copy_within(first..first + read * hidden, window * read * hidden);
+        }
+        x.truncate(windows * read * hidden);
+        Ok((CpuStorage::F32(x), Shape::from((windows, read, hidden))))
     }
 }
