@@ -23,37 +23,30 @@ impl Catalog {
         &self,
         revision: Option<i64>,
     ) -> Result<Changes, CatalogError> {
-        let newest: i64 =
-            sqlx::query_scalar("SELECT coalesce(max(revision), 0) FROM catalogue_changes")
-                .fetch_one(self.reader())
-                .await?;
-        let anything = Changes {
+        if let Some(known) = revision {
+            let rows: Vec<(i64, Option<i64>)> = sqlx::query_as(
+                "SELECT revision, track_id FROM catalogue_changes WHERE revision >= ? ORDER BY revision",
+            )
+            .bind(known)
+            .fetch_all(self.reader())
+            .await?;
+            // Where the row that the reader knows is gone, others that came after it may be, too.
+            if let [(first, _), later @ ..] = &rows[..]
+                && *first == known
+            {
+                return Ok(Changes {
+                    revision: later.last().map_or(known, |(revision, _)| *revision),
+                    tracks: later.iter().map(|(_, track)| id((*track)?)).collect(),
+                });
+            }
+        }
+        let newest = sqlx::query_scalar("SELECT coalesce(max(revision), 0) FROM catalogue_changes")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(Changes {
             revision: newest,
             tracks: None,
-        };
-        let Some(known) = revision else {
-            return Ok(anything);
-        };
-        if newest == known {
-            return Ok(Changes {
-                revision: known,
-                tracks: Some(Vec::new()),
-            });
-        }
-        let rows: Vec<(i64, Option<i64>)> = sqlx::query_as(
-            "SELECT revision, track_id FROM catalogue_changes WHERE revision >= ? ORDER BY revision",
-        )
-        .bind(known)
-        .fetch_all(self.reader())
-        .await?;
-        match &rows[..] {
-            [(first, _), later @ ..] if *first == known => Ok(Changes {
-                revision: later.last().map_or(known, |(revision, _)| *revision),
-                tracks: later.iter().map(|(_, track)| id((*track)?)).collect(),
-            }),
-            // The row that the reader knows is gone, so others that came after it may be, too.
-            _ => Ok(anything),
-        }
+        })
     }
 }
 
