@@ -10,8 +10,8 @@
 //! `[points, dimension]`, `queries`, `[queries, dimension]`, and `truth`, `[queries, 10]`, the numbers of the vectors
 //! nearest to each query. It takes these lines:
 //!
-//! - `forward MODEL BATCH`, `bf16 MODEL BATCH`: a forward pass of the first `BATCH` windows, in f32 or in bf16 (where the processor
-//!   multiplies that); gives how far its output is off at most;
+//! - `forward MODEL BATCH`, `bf16 MODEL BATCH`, `int8 MODEL BATCH`: a forward pass of the first `BATCH` windows, in f32, bf16 or int8
+//!   (where the processor multiplies that); gives how far its output is off at most;
 //! - `peak`: gives how many floating-point operations a second a core's fused multiply-adds make, without any memory;
 //! - `front SECONDS FILE`: the first seconds of a file decoded, resampled and made into windows for the encoder; gives the mean
 //!   of the first one;
@@ -49,8 +49,9 @@ fn main() {
     side::answer(|line| {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         match words[..] {
-            ["forward" | "bf16", name, batch] => {
+            ["forward" | "bf16" | "int8", name, batch] => {
                 let choice = match words[0] {
+                    "int8" => PrecisionChoice::Int8,
                     "bf16" => PrecisionChoice::Bf16,
                     _ => PrecisionChoice::F32,
                 };

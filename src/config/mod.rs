@@ -275,7 +275,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("model.device", "`auto`, `cpu` or `cuda`"),
     (
         "model.precision",
-        "`f32`, `bf16`, `f16`, or `auto`: bf16 where the device multiplies it (AVX512_BF16 on a CPU), else f32 on a CPU and f16 on CUDA",
+        "`f32`, `bf16`, `f16`, `int8`, or `auto`: the fastest that the device multiplies; on a CPU int8 (AVX512_VNNI), bf16 (AVX512_BF16) or f32, on CUDA bf16 or f16",
     ),
     (
         "model.max_device_mib",

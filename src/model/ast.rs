@@ -43,6 +43,8 @@ struct Embeddings {
     position_embeddings: Tensor,
     projection: Linear,
     config: AstConfig,
+    /// What [`Embeddings::table`] gives for all patches, where weights are fixed.
+    whole: Option<Tensor>,
 }
 
 impl Embeddings {
@@ -50,7 +52,7 @@ impl Embeddings {
         let hidden = config.hidden_size;
         let patch = config.patch_size;
         let projection = vb.pp("patch_embeddings.projection");
-        Ok(Self {
+        let mut embeddings = Self {
             cls_token: vb.get((1, 1, hidden), "cls_token")?,
             distillation_token: vb.get((1, 1, hidden), "distillation_token")?,
             position_embeddings: vb.get((1, config.tokens(), hidden), "position_embeddings")?,
@@ -59,7 +61,20 @@ impl Embeddings {
                 bias: Some(projection.get(hidden, "bias")?),
             },
             config: config.clone(),
-        })
+            whole: None,
+        };
+        let table = embeddings.table(&embeddings.all(config.patch_grid().1))?;
+        embeddings.whole = (!table.track_op()).then_some(table);
+        Ok(embeddings)
+    }
+
+    /// All patches of a window with so many columns of them.
+    fn all(&self, columns: usize) -> KeptPatches {
+        KeptPatches {
+            mel_rows: (0..self.config.patch_grid().0 as u32).collect(),
+            time_columns: (0..columns as u32).collect(),
+            first_column: 0,
+        }
     }
 
     /// `[windows, frames, mel_bins]` to `[windows, tokens, hidden]`.
@@ -75,12 +90,10 @@ impl Embeddings {
             );
         }
         let columns = (frames - size) / config.time_stride + 1;
-        let whole = KeptPatches {
-            mel_rows: (0..config.patch_grid().0 as u32).collect(),
-            time_columns: (0..columns as u32).collect(),
-            first_column: 0,
-        };
-        let kept = kept.unwrap_or(&whole);
+        let all = self.all(columns);
+        let whole = self.whole.as_ref();
+        let whole = whole.filter(|_| kept.is_none() && columns == config.patch_grid().1);
+        let kept = kept.unwrap_or(&all);
         if kept
             .time_columns
             .iter()
@@ -106,7 +119,11 @@ impl Embeddings {
             .projection
             .weight
             .reshape((config.hidden_size, size * size))?;
-        kernels::embed(&patches, &kernel, &self.table(kept)?)
+        let table = match whole {
+            Some(table) => table.clone(),
+            None => self.table(kept)?,
+        };
+        kernels::embed(&patches, &kernel, &table)
     }
 
     /// [`Embeddings::forward`] of a few patches of each window, `[windows, patches, size * size]`,
@@ -367,19 +384,23 @@ impl Ast {
         Self::with_products_in(vb.dtype(), config, vb)
     }
 
-    /// [`Ast::new`] with the blocks' linear weights in another type than the rest, see
-    /// [`super::Precision`]; for serving only.
+    /// [`Ast::new`] with products in another type than the rest, see [`super::Precision`]; for serving only. The blocks' linear
+    /// weights are held in that type. There is no plain way for U8.
     ///
     /// # Errors
     ///
-    /// As [`Ast::new`].
+    /// As [`Ast::new`], and when products are to be in U8 and the device or the encoder's widths do not allow that.
     pub fn with_products_in(
         products: DType,
         config: &AstConfig,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
+        let held = match products {
+            DType::U8 => vb.dtype(),
+            products => products,
+        };
         let mut layers = (0..config.num_hidden_layers)
-            .map(|number| Layer::new(products, config, vb.pp("layers").pp(number)))
+            .map(|number| Layer::new(held, config, vb.pp("layers").pp(number)))
             .collect::<Result<Vec<_>>>()?;
         let shape = StackShape {
             layers: config.num_hidden_layers,
@@ -490,6 +511,11 @@ impl Packed {
     fn new(layers: &mut Vec<Layer>, products: DType, shape: StackShape) -> Result<Self> {
         let parts: Vec<Tensor> = layers.iter().flat_map(Layer::in_order).cloned().collect();
         if !parts.iter().all(|part| part.device().is_cpu()) || !kernels::take(products, &shape) {
+            if products == DType::U8 {
+                bail!(
+                    "products of bytes need a CPU with AVX512_VNNI and widths that are multiples of 4, not {shape:?}"
+                );
+            }
             return Ok(Self::Never);
         }
         if parts.iter().any(Tensor::is_variable) {

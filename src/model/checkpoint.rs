@@ -9,7 +9,7 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
-use super::{AstConfig, Encoder, ModelError, Precision};
+use super::{AstConfig, Encoder, ModelError, Precision, trial};
 use crate::{audio::FeatureConfig, text::hex, track::ExtractorId};
 
 /// The encoder's settings.
@@ -213,13 +213,39 @@ impl ModelDir {
         fs::write(&path, bytes).map_err(io(&path))
     }
 
-    /// Puts the encoder onto a device, to compute there in a precision.
+    /// Puts the encoder onto a device, to compute there in a precision. In int8 it is compared with f32 on a few windows
+    /// first; where it does not give nearly the same embeddings, or has widths that are no whole cells, it computes in bf16
+    /// or f32 instead and the log says so.
     ///
     /// # Errors
     ///
     /// [`ModelError::Tensor`] when the device has no room.
     pub fn encoder(&self, device: &Device, precision: Precision) -> Result<Encoder, ModelError> {
-        Encoder::new(self.config.clone(), self.weights.clone(), device, precision)
+        let load =
+            |precision| Encoder::new(self.config.clone(), self.weights.clone(), device, precision);
+        if precision != Precision::Int8 {
+            return load(precision);
+        }
+        let instead = Precision::of_cpu_without_int8();
+        match load(Precision::Int8) {
+            Ok(encoder) => {
+                let cosine = trial::least_cosine(&load(Precision::F32)?, &encoder)?;
+                if cosine >= trial::MIN_COSINE {
+                    return Ok(encoder);
+                }
+                tracing::warn!(
+                    cosine,
+                    "int8 changes what this encoder gives, computing in {}",
+                    instead.name()
+                );
+            }
+            Err(error) => tracing::warn!(
+                %error,
+                "this encoder does not compute in int8, computing in {}",
+                instead.name()
+            ),
+        }
+        load(instead)
     }
 
     /// The weights by their canonical names, on the CPU.

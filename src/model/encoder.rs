@@ -35,7 +35,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// [`ModelError`] when weights are missing or do not fit.
+    /// [`ModelError`] when weights are missing or do not fit, or the device does not compute in that precision.
     pub fn new(
         config: AstConfig,
         weights: impl IntoIterator<Item = (String, Tensor)>,

@@ -22,7 +22,12 @@ impl DeviceMemory {
     /// - the embedding, all in f32: the window, three forms of its patches, three of its tokens.
     #[must_use]
     pub fn of(config: &AstConfig, precision: Precision) -> Self {
-        let bytes = precision.dtype().size_in_bytes();
+        let bytes = match precision {
+            // No card computes in it.
+            Precision::Int8 => Precision::F32,
+            precision => precision,
+        };
+        let bytes = bytes.dtype().size_in_bytes();
         let is_product = |name: &str| name.contains(".attention.") || name.contains(".mlp.");
         let weights = weight_shapes(config)
             .iter()

@@ -13,6 +13,7 @@ mod kernels;
 mod memory;
 mod precision;
 mod projection;
+mod trial;
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{device::compute_capability, kernels};
 
-/// The type of the blocks' linear weights, of what they are multiplied with, and of attention.
+/// The type of the blocks' linear weights, of what they are multiplied with, and of attention's factors.
 ///
 /// Everything else stays f32 in every precision: the patches' projection and the position
 /// embeddings, the sums along the blocks, layer norms, softmax, the mean over tokens, embeddings.
@@ -19,34 +19,53 @@ pub enum Precision {
     F16,
     /// The upper half of an f32: 8 bits of mantissa, the range of f32.
     Bf16,
+    /// Whole numbers of 8 bits, with a scale for each row or column of a factor. On a CPU only.
+    Int8,
 }
 
 impl Precision {
-    /// The tensor library's name for it.
+    /// The tensor library's type of the factors.
     #[must_use]
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
             Self::Bf16 => DType::BF16,
+            Self::Int8 => DType::U8,
         }
     }
 
     /// The precision's name in settings and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.dtype().as_str()
+        match self {
+            Self::Int8 => "int8",
+            Self::F32 | Self::F16 | Self::Bf16 => self.dtype().as_str(),
+        }
     }
 
-    /// What suits a card of a compute capability (none is a CPU): bf16 from 8.0 (Ampere) on, which
-    /// is the first that multiplies it; before, f16. A CPU computes in bf16 where it multiplies that, in
-    /// which `docs/MODEL.md` has no loss of retrieval, and else in f32.
-    fn suiting(capability: Option<(i32, i32)>, cpu_multiplies_bf16: bool) -> Self {
-        match capability {
-            None if cpu_multiplies_bf16 => Self::Bf16,
-            None => Self::F32,
-            Some((major, _)) if major >= 8 => Self::Bf16,
-            Some(_) => Self::F16,
+    /// What suits a card of a compute capability: bf16 from 8.0 (Ampere) on, which is the first that multiplies it; before,
+    /// f16.
+    fn of_card((major, _): (i32, i32)) -> Self {
+        if major >= 8 { Self::Bf16 } else { Self::F16 }
+    }
+
+    /// What suits this machine's CPU: the fastest that it multiplies. `docs/MODEL.md` has no loss of retrieval in any, and an
+    /// encoder in int8 is compared with f32 when it is loaded, see [`super::ModelDir::encoder`].
+    fn of_cpu() -> Self {
+        if kernels::multiplies_bytes() {
+            Self::Int8
+        } else {
+            Self::of_cpu_without_int8()
+        }
+    }
+
+    /// [`Precision::of_cpu`] for an encoder that int8 does not fit.
+    pub(super) fn of_cpu_without_int8() -> Self {
+        if kernels::multiplies_bf16() {
+            Self::Bf16
+        } else {
+            Self::F32
         }
     }
 }
@@ -55,7 +74,8 @@ impl Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
-    /// bf16 where the device multiplies it; else f32 on a CPU and f16 on CUDA.
+    /// On a CPU int8 where it multiplies that (AVX512_VNNI), else bf16 where it multiplies that (AVX512_BF16), else f32; on CUDA
+    /// bf16 where the card multiplies it, else f16.
     #[default]
     Auto,
     /// [`Precision::F32`].
@@ -64,17 +84,21 @@ pub enum PrecisionChoice {
     Bf16,
     /// [`Precision::F16`].
     F16,
+    /// [`Precision::Int8`].
+    Int8,
 }
 
 impl PrecisionChoice {
-    /// The precision on a device. On a CPU that does not multiply bf16 that is f32: anything else
-    /// would be slower and no closer.
+    /// The precision on a device. Where that does not multiply what is asked for it is the next
+    /// closer one: anything else would be slower and no closer.
     #[must_use]
     pub fn on(self, device: &Device) -> Precision {
+        let suiting = || match compute_capability(device) {
+            Some(card) => Precision::of_card(card),
+            None => Precision::of_cpu(),
+        };
         match self {
-            Self::Auto => {
-                Precision::suiting(compute_capability(device), kernels::multiplies_bf16())
-            }
+            Self::Auto => suiting(),
             Self::F32 => Precision::F32,
             Self::Bf16 if device.is_cpu() && !kernels::multiplies_bf16() => {
                 tracing::warn!(
@@ -84,6 +108,16 @@ impl PrecisionChoice {
             }
             Self::Bf16 => Precision::Bf16,
             Self::F16 => Precision::F16,
+            Self::Int8 => {
+                let precision = suiting();
+                if precision != Precision::Int8 {
+                    tracing::warn!(
+                        "the device does not multiply int8 (AVX512_VNNI on a CPU, nothing on CUDA), computing in {}",
+                        precision.name()
+                    );
+                }
+                precision
+            }
         }
     }
 }
@@ -94,16 +128,20 @@ mod tests {
 
     #[test]
     fn a_device_gets_what_it_multiplies() {
-        for cpu in [false, true] {
-            assert_eq!(Precision::suiting(Some((7, 5)), cpu), Precision::F16);
-            for newer in [(8, 0), (8, 9), (9, 0), (12, 0)] {
-                assert_eq!(Precision::suiting(Some(newer), cpu), Precision::Bf16);
-            }
+        assert_eq!(Precision::of_card((7, 5)), Precision::F16);
+        for newer in [(8, 0), (8, 9), (9, 0), (12, 0)] {
+            assert_eq!(Precision::of_card(newer), Precision::Bf16);
         }
-        assert_eq!(Precision::suiting(None, true), Precision::Bf16);
-        assert_eq!(Precision::suiting(None, false), Precision::F32);
-        let auto = PrecisionChoice::Auto.on(&Device::Cpu);
-        assert_eq!(PrecisionChoice::Bf16.on(&Device::Cpu), auto);
-        assert_eq!(PrecisionChoice::F32.on(&Device::Cpu), Precision::F32);
+        let on_cpu = |choice: PrecisionChoice| choice.on(&Device::Cpu);
+        let (bytes, halves) = (kernels::multiplies_bytes(), kernels::multiplies_bf16());
+        let without_int8 = match halves {
+            true => Precision::Bf16,
+            false => Precision::F32,
+        };
+        let fastest = if bytes { Precision::Int8 } else { without_int8 };
+        assert_eq!(on_cpu(PrecisionChoice::Auto), fastest);
+        assert_eq!(on_cpu(PrecisionChoice::Int8), fastest);
+        assert_eq!(on_cpu(PrecisionChoice::Bf16), without_int8);
+        assert_eq!(on_cpu(PrecisionChoice::F32), Precision::F32);
     }
 }

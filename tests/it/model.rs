@@ -11,7 +11,7 @@ use songkin::{
     audio::FeatureConfig,
     model::{
         AstConfig, CONFIG_FILE, EncodeWindows, Encoder, ModelDir, ModelError, Pooling, Precision,
-        Preset, WEIGHTS_FILE, canonical_name, published_name, untrained_weights,
+        PrecisionChoice, Preset, WEIGHTS_FILE, canonical_name, published_name, untrained_weights,
     },
 };
 
@@ -66,7 +66,8 @@ fn an_embedding_alone_is_that_of_a_whole_pass() {
         };
         let weights = untrained_weights(&config, 0).unwrap();
         let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
-        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+        let own = PrecisionChoice::Int8.on(&Device::Cpu);
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16, own] {
             let encoder = model.encoder(&Device::Cpu, precision).unwrap();
             let shape = (2, model.config.max_length, model.config.num_mel_bins);
             let windows = Tensor::rand(-1_f32, 1.0, shape, &Device::Cpu).unwrap();
@@ -115,7 +116,7 @@ fn the_encoder_computes_what_candle_computes() {
 }
 
 #[test]
-fn half_precisions_give_the_same_embeddings_but_for_rounding() {
+fn lower_precisions_give_the_same_embeddings_but_for_rounding() {
     let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/songkin-small");
     let model = ModelDir::load(&trained).unwrap();
     let windows = [0.37, 0.11].map(|pitch| -> Vec<f32> {
@@ -135,11 +136,100 @@ fn half_precisions_give_the_same_embeddings_but_for_rounding() {
         cosine(&exact[0], &exact[1]) < 0.9,
         "windows that are alike prove nothing"
     );
-    for (precision, least) in [(Precision::F16, 0.99999), (Precision::Bf16, 0.999)] {
+    let mut precisions = vec![(Precision::F16, 0.99999), (Precision::Bf16, 0.999)];
+    if multiplies_int8() {
+        precisions.push((Precision::Int8, 0.999));
+    }
+    for (precision, least) in precisions {
         for (rounded, exact) in embed(precision).iter().zip(&exact) {
             assert_ne!(rounded, exact, "{precision:?} computes in f32");
             let cosine = cosine(rounded, exact);
             assert!(cosine > least, "{precision:?}: {cosine}");
+        }
+    }
+}
+
+fn multiplies_int8() -> bool {
+    PrecisionChoice::Int8.on(&Device::Cpu) == Precision::Int8
+}
+
+/// One channel 10,000 times as large as it was, and weights that take as much back: the same encoder, but for int8.
+#[test]
+fn an_encoder_that_int8_does_not_fit_computes_in_another_precision() {
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/songkin-small");
+    let model = ModelDir::load(&trained).unwrap();
+    let mut weights = model.weights().clone();
+    let mut scale = |name: &str, factor: f64| {
+        let weight = weights.get_mut(name).unwrap();
+        let channels = weight.dim(weight.rank() - 1).unwrap();
+        let factors: Vec<f32> = (0..channels)
+            .map(|channel| if channel == 7 { factor as f32 } else { 1.0 })
+            .collect();
+        let factors = Tensor::new(factors, &Device::Cpu).unwrap();
+        *weight = weight.broadcast_mul(&factors).unwrap();
+    };
+    scale("layers.1.layernorm_before.weight", 1e4);
+    scale("layers.1.layernorm_before.bias", 1e4);
+    for part in ["q_proj", "k_proj", "v_proj"] {
+        scale(&format!("layers.1.attention.{part}.weight"), 1e-4);
+    }
+    let (config, features) = (model.config.clone(), model.features.clone());
+    let outlying = ModelDir::new(config, features, weights).unwrap();
+    let window: Vec<f32> = (0..model.config.window_len())
+        .map(|i| (i as f32 * 0.37).sin())
+        .collect();
+    let embed = |model: &ModelDir, precision| {
+        let encoder = model.encoder(&Device::Cpu, precision).unwrap();
+        (
+            encoder.encode(&[&window]).unwrap().remove(0),
+            encoder.precision(),
+        )
+    };
+    let (exact, _) = embed(&model, Precision::F32);
+    let (same, _) = embed(&outlying, Precision::F32);
+    let (found, precision) = embed(&outlying, Precision::Int8);
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    assert!(cosine(&exact, &same) > 0.99999);
+    assert!(cosine(&exact, &found) > 0.999);
+    assert_ne!(precision, Precision::Int8);
+    assert_eq!(
+        embed(&model, PrecisionChoice::Int8.on(&Device::Cpu)).1 == Precision::Int8,
+        multiplies_int8()
+    );
+}
+
+#[test]
+fn widths_that_are_no_whole_cells_are_computed_in_another_precision() {
+    let config = AstConfig {
+        hidden_size: 30,
+        num_attention_heads: 3,
+        intermediate_size: 62,
+        num_hidden_layers: 2,
+        ..Preset::Small.config()
+    };
+    let weights = untrained_weights(&config, 0).unwrap();
+    let model = ModelDir::new(config, FeatureConfig::default(), weights).unwrap();
+    let window = vec![0.5; model.config.window_len()];
+    let encoder = model.encoder(&Device::Cpu, Precision::Int8).unwrap();
+    assert_ne!(encoder.precision(), Precision::Int8);
+    assert_eq!(encoder.encode(&[&window]).unwrap()[0].len(), 30);
+}
+
+#[test]
+fn a_window_that_is_not_finite_is_an_error_in_every_precision() {
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/songkin-small");
+    let model = ModelDir::load(&trained).unwrap();
+    let own = PrecisionChoice::Int8.on(&Device::Cpu);
+    for precision in [Precision::F32, PrecisionChoice::Bf16.on(&Device::Cpu), own] {
+        let encoder = model.encoder(&Device::Cpu, precision).unwrap();
+        for spoiled in [f32::NAN, f32::INFINITY] {
+            let mut window = vec![0.5; model.config.window_len()];
+            window[1000] = spoiled;
+            let outcome = encoder.encode(&[&window]);
+            assert!(
+                matches!(outcome, Err(ModelError::DegenerateEmbedding)),
+                "{precision:?}"
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ const QUERIES: usize = 128;
 
 /// Queries whose scores the forward pass computes at once: whole tiles, and so many that their scores, 160 KiB
 /// at most, stay in a core's cache beside keys and values.
-fn queries_at_once(tokens: usize) -> usize {
+pub(super) fn queries_at_once(tokens: usize) -> usize {
     const SCORES: usize = 40 << 10;
     (SCORES / tokens / 8 * 8).clamp(8, QUERIES)
 }

@@ -1,6 +1,6 @@
-//! What the factors of a product are: f32, or bf16 where the machine multiplies that.
+//! What the factors of a product are: f32, or bf16 where the machine multiplies that, or bytes ([`super::bytes`]).
 //!
-//! A product's sums are f32 in both. What differs is how many values of a row the machine takes
+//! A product's sums are given as f32 in all. What differs is how many values of a row the machine takes
 //! at once, a *cell*: one f32, or two bf16 whose products are added (`VDPBF16PS`: Intel, "BFLOAT16
 //! - Hardware Numerics Definition", 2018).
 
@@ -31,7 +31,9 @@ pub(super) unsafe trait Element:
     fn round(value: f32) -> Self;
 
     /// The nearest values.
-    fn rounded(values: &[f32]) -> Cow<'_, [Self]>;
+    fn rounded(values: &[f32]) -> Cow<'_, [Self]> {
+        values.iter().map(|value| Self::round(*value)).collect()
+    }
 
     /// Cells of the values that stand above each other in `DEPTH` rows, which the function gives; a row
     /// that is not there is zeros.
@@ -183,10 +185,6 @@ unsafe impl Element for Bf16 {
         // Rounding would carry some NaN over to infinity.
         let quiet = bits | 0x0040_0000;
         Self((if value.is_nan() { quiet } else { rounded } >> 16) as u16)
-    }
-
-    fn rounded(values: &[f32]) -> Cow<'_, [Self]> {
-        values.iter().map(|value| Self::round(*value)).collect()
     }
 
     fn stack<'a>(row: impl Fn(usize) -> Option<&'a [Self]>, out: &mut [u32]) {

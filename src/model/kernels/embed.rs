@@ -105,9 +105,10 @@ impl AstConfig {
 
 /// Cuts the patch whose first mel bin is `mel` out of the first frames.
 fn cut(frames: &[f32], bins: usize, mel: usize, size: usize, patch: &mut [f32]) {
-    for (frame, values) in frames.chunks_exact(bins).take(size).enumerate() {
-        for (bin, value) in values[mel..][..size].iter().enumerate() {
-            patch[bin * size + frame] = *value;
+    for (bin, row) in patch.chunks_exact_mut(size).enumerate() {
+        let values = frames[mel + bin..].iter().step_by(bins);
+        for (out, value) in row.iter_mut().zip(values) {
+            *out = *value;
         }
     }
 }

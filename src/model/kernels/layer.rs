@@ -238,7 +238,8 @@ impl Affine<Vec<f32>> {
 }
 
 impl Affine<&[f32]> {
-    fn to_owned(&self) -> Affine<Vec<f32>> {
+    /// The same, held.
+    pub(super) fn to_owned(&self) -> Affine<Vec<f32>> {
         Affine {
             weight: self.weight.to_vec(),
             bias: self.bias.to_vec(),

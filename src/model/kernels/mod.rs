@@ -10,6 +10,7 @@
 mod attention;
 mod blocks;
 mod buffers;
+mod bytes;
 mod element;
 mod embed;
 mod layer;
@@ -136,8 +137,8 @@ pub(in crate::model) fn stack(
     x.apply_op2(packed, stack::Stack::new(shape, buffers, differentiable))
 }
 
-/// Whether [`prepare`] takes a stack whose linear weights are of a type: f32, and bf16 where the
-/// machine multiplies it and all rows are whole pairs.
+/// Whether [`prepare`] takes a stack whose products are of a type: f32, and bf16 or u8 where the
+/// machine multiplies it and all rows are whole cells of two or four.
 pub(in crate::model) fn take(products: DType, shape: &StackShape) -> bool {
     match products {
         DType::F32 => true,
@@ -145,8 +146,14 @@ pub(in crate::model) fn take(products: DType, shape: &StackShape) -> bool {
             let rows = [shape.hidden, shape.head(), shape.intermediate];
             multiplies_bf16() && rows.iter().all(|row| row % 2 == 0)
         }
+        DType::U8 => bytes::take(shape),
         _ => false,
     }
+}
+
+/// Whether this machine multiplies bytes.
+pub(in crate::model) fn multiplies_bytes() -> bool {
+    bytes::Byte::available()
 }
 
 /// Whether this machine multiplies bf16.
@@ -169,7 +176,7 @@ pub(in crate::model) fn prepare(
     if !take(products, &shape) || packed.len() != shape.layers * shape.layer_len() {
         bail!("the weights do not fit the stack {shape:?} in {products:?}");
     }
-    Ok(Prepared::new(shape, &packed, products == DType::BF16))
+    Ok(Prepared::new(shape, &packed, products))
 }
 
 /// [`stack`] with weights that are fixed, for each window's first `read` tokens: `[windows, read, hidden]`. The

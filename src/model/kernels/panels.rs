@@ -228,8 +228,12 @@ impl<T: Element, D: Sink<T>> Product<'_, T, D> {
             }
         } else {
             let taken = self.rhs.columns - place;
-            for row in 0..ROWS {
-                let mut values = values(row);
+            // All rows first: a loop over registers that is not unrolled would keep the sums in memory, also above.
+            let mut all = [[0.0; WIDEST]; ROWS];
+            for (row, all) in all.iter_mut().enumerate() {
+                *all = values(row);
+            }
+            for (row, values) in all.iter_mut().enumerate() {
                 self.sink
                     .take(engine, first + row, place, &mut values[..taken]);
             }

@@ -4,12 +4,13 @@
 //! between two blocks stays in a core's cache, which that of a batch would not. A window that has
 //! threads to itself is divided among them.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 
 use super::{
     attention,
     buffers::Pools,
+    bytes::{self, Byte},
     element::{Bf16, Element},
     layer::{Layer, Ready, StackShape},
     mlp,
@@ -29,17 +30,33 @@ pub(in crate::model) struct Prepared {
 enum Blocks {
     F32(Vec<Ready<f32>>, Pools<f32>),
     Bf16(Vec<Ready<Bf16>>, Pools<Bf16>),
+    Bytes(Vec<bytes::Ready>, Pools<Byte>),
 }
 
 impl Prepared {
-    /// Puts packed weights in order; `packed` is as [`super::stack`] takes it.
-    pub(super) fn new(shape: StackShape, packed: &[f32], half: bool) -> Self {
-        let blocks = if half {
-            let pools = Pools::default();
-            Blocks::Bf16(ready(&shape, packed, &pools), pools)
-        } else {
-            let pools = Pools::default();
-            Blocks::F32(ready(&shape, packed, &pools), pools)
+    /// Puts packed weights in order; `packed` is as [`super::stack`] takes it, and `products` what
+    /// [`super::take`] takes.
+    pub(super) fn new(shape: StackShape, packed: &[f32], products: DType) -> Self {
+        let layers = || {
+            let layers = packed.chunks_exact(shape.layer_len());
+            layers.map(|packed| Layer::of(&shape, packed))
+        };
+        let blocks = match products {
+            DType::U8 => {
+                let pools = Pools::default();
+                let ready = layers().map(|layer| bytes::Ready::new(&shape, &layer, &pools));
+                Blocks::Bytes(ready.collect(), pools)
+            }
+            DType::BF16 => {
+                let pools = Pools::default();
+                let ready = layers().map(|layer| Ready::new(&shape, &layer, STRIP, &pools));
+                Blocks::Bf16(ready.collect(), pools)
+            }
+            _ => {
+                let pools = Pools::default();
+                let ready = layers().map(|layer| Ready::new(&shape, &layer, STRIP, &pools));
+                Blocks::F32(ready.collect(), pools)
+            }
         };
         Self { shape, blocks }
     }
@@ -50,15 +67,11 @@ impl Prepared {
         match &self.blocks {
             Blocks::F32(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
             Blocks::Bf16(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
+            Blocks::Bytes(blocks, pools) => {
+                bytes::forward(&self.shape, blocks, pools, tokens, read, x);
+            }
         }
     }
-}
-
-fn ready<T: Element>(shape: &StackShape, packed: &[f32], pools: &Pools<T>) -> Vec<Ready<T>> {
-    packed
-        .chunks_exact(shape.layer_len())
-        .map(|packed| Ready::new(shape, &Layer::of(shape, packed), STRIP, pools))
-        .collect()
 }
 
 fn forward<T: Element>(
@@ -98,6 +111,9 @@ impl CustomOp1 for Encode<'_> {
         let (shape, read) = (&self.stack.shape, self.read);
         if hidden != shape.hidden || read > tokens {
             bail!("{read} of {tokens} tokens of {hidden} values do not fit the stack {shape:?}");
+        }
+        if matches!(self.stack.blocks, Blocks::Bytes(..)) && !bytes::fits(tokens) {
+            bail!("windows of {tokens} tokens are too long for products of bytes");
         }
         let mut x = slice(x, layout)?.to_vec();
         if !x.is_empty() {

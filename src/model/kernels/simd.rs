@@ -191,6 +191,31 @@ pub(super) fn cumulative<const FMA: bool>(x: f32) -> f32 {
     mul_add::<FMA>(x, series, 0.5)
 }
 
+/// [`cumulative`] for what becomes bytes: `x` times it is off by 4e-4 at most for |x| <= 4, a twentieth of a byte's step in a
+/// row whose largest value is 1, and by 1e-4 |x| beyond. The same polynomial, shorter and with another end.
+#[inline(always)]
+pub(super) fn cumulative_coarse(x: f32) -> f32 {
+    const END: f32 = 4.0;
+    const P: [f32; 9] = [
+        1.605_170_9e-3,
+        -3.991_263_3e-3,
+        5.828_486_7e-3,
+        -1.154_668_3e-2,
+        2.266_773_5e-2,
+        -3.713_346_3e-2,
+        5.591_522e-2,
+        -8.430_131_7e-2,
+        1.759_501_6e-1,
+    ];
+    let x = x.clamp(-END, END);
+    let u = (x * x).mul_add(2.0 / (END * END), -1.0);
+    let mut series = P[0];
+    for coefficient in &P[1..] {
+        series = series.mul_add(u, *coefficient);
+    }
+    x.mul_add(series, 0.5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +267,16 @@ mod tests {
                 assert!(error < 3e-7, "{x} is off by {error}");
             }
         }
+        for step in -8000..=8000 {
+            let x = step as f32 / 1000.0;
+            let probability = 0.5 * (1.0 + erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2));
+            let error = f64::from(x) * (f64::from(cumulative_coarse(x)) - probability);
+            assert!(
+                error.abs() < 1e-4 * f64::from(x.abs()).max(4.0),
+                "{x} is off by {error}"
+            );
+        }
+        assert!(cumulative_coarse(f32::NAN).is_nan());
         assert!((cumulative::<true>(40.0) - 1.0).abs() < 3e-7);
         assert!(cumulative::<true>(-40.0).abs() < 3e-7);
         assert!(cumulative::<true>(f32::NAN).is_nan());

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use super::{
     attention,
@@ -46,7 +46,7 @@ impl Stack {
 
     fn forward(&self, tokens: usize, packed: &[f32], x: &mut [f32]) {
         let Some(kept) = &self.kept else {
-            return Prepared::new(self.shape, packed, false).forward(tokens, tokens, x);
+            return Prepared::new(self.shape, packed, DType::F32).forward(tokens, tokens, x);
         };
         let rows = x.len() / self.shape.hidden;
         let (shape, buffers) = (&self.shape, &self.buffers);
