@@ -94,53 +94,58 @@ impl Fbank {
     /// # Errors
     /// [`AudioError::TooShort`] below 400 samples, as the reference.
     pub fn spectrogram(&self, clip: &[f32]) -> Result<Spectrogram, AudioError> {
-        let frames = self.frames(clip.len());
-        if frames == 0 {
-            return Err(AudioError::TooShort {
-                samples: clip.len(),
-                needed: FRAME,
-            });
+        self.begin().finish(clip)
+    }
+
+    /// The spectrogram of a clip that is still growing.
+    #[must_use]
+    pub fn begin(&self) -> Frames<'_> {
+        Frames {
+            fbank: self,
+            scratch: Scratch {
+                emphasised: [0.0; FRAME],
+                spectrum: self.spectrum.scratch(),
+                row: [0.0; BINS],
+                columns: [[0.0; LANES]; BINS],
+                levels: vec![[0.0; LANES]; self.mel_bins],
+            },
+            data: Vec::new(),
         }
-        let mut scratch = Scratch {
-            emphasised: [0.0; FRAME],
-            spectrum: self.spectrum.scratch(),
-        };
-        let mut data = vec![0.0; frames * self.mel_bins];
-        let mut row = [0.0; BINS];
-        let mut columns = [[0.0; LANES]; BINS];
-        let mut levels = vec![[0.0; LANES]; self.mel_bins];
-        let mut starts = (0..frames).map(|frame| frame * HOP);
-        for block in data.chunks_mut(LANES * self.mel_bins) {
-            for (lane, start) in starts.by_ref().take(LANES).enumerate() {
-                self.power(&clip[start..start + FRAME], &mut scratch, &mut row);
-                for (column, power) in columns.iter_mut().zip(&row) {
-                    column[lane] = *power;
-                }
-            }
-            for (levels, energies) in levels.iter_mut().zip(self.bank.apply(&columns)) {
-                *levels = energies.map(|energy| self.normalise(ln(energy.max(ENERGY_FLOOR))));
-            }
-            for (lane, frame) in block.chunks_mut(self.mel_bins).enumerate() {
-                for (cell, levels) in frame.iter_mut().zip(&levels) {
-                    *cell = levels[lane];
-                }
+    }
+
+    /// Appends the frames that start at these samples of a clip, [`LANES`] at most.
+    fn block(
+        &self,
+        clip: &[f32],
+        starts: impl ExactSizeIterator<Item = usize>,
+        scratch: &mut Scratch,
+        data: &mut Vec<f32>,
+    ) {
+        let first = data.len();
+        data.resize(first + starts.len() * self.mel_bins, 0.0);
+        for (lane, start) in starts.enumerate() {
+            self.power(&clip[start..start + FRAME], scratch);
+            for (column, power) in scratch.columns.iter_mut().zip(&scratch.row) {
+                column[lane] = *power;
             }
         }
-        let padding = self.normalise(0.0);
-        Ok(Spectrogram {
-            frames,
-            mel_bins: self.mel_bins,
-            data,
-            padding,
-        })
+        let energies = self.bank.apply(&scratch.columns);
+        for (levels, energies) in scratch.levels.iter_mut().zip(energies) {
+            *levels = energies.map(|energy| self.normalise(ln(energy.max(ENERGY_FLOOR))));
+        }
+        for (lane, frame) in data[first..].chunks_mut(self.mel_bins).enumerate() {
+            for (cell, levels) in frame.iter_mut().zip(&scratch.levels) {
+                *cell = levels[lane];
+            }
+        }
     }
 
     fn normalise(&self, value: f32) -> f32 {
         (value - self.offset) * self.scale
     }
 
-    /// Power spectrum of one frame; bin 0 stays as it is.
-    fn power(&self, frame: &[f32], scratch: &mut Scratch, power: &mut [f32; BINS]) {
+    /// Power spectrum of one frame into `scratch.row`; bin 0 stays as it is.
+    fn power(&self, frame: &[f32], scratch: &mut Scratch) {
         let mean = mean(frame);
         let emphasised = &mut scratch.emphasised;
         // The sample before the first is the first itself, as in Kaldi.
@@ -149,7 +154,68 @@ impl Fbank {
             *out = (pair[1] - mean) - PREEMPHASIS * (pair[0] - mean);
         }
         self.spectrum
-            .power(emphasised, &mut scratch.spectrum, &mut power[1..]);
+            .power(emphasised, &mut scratch.spectrum, &mut scratch.row[1..]);
+    }
+}
+
+/// A clip's frames while the clip grows. They are what [`Fbank::spectrogram`] gives for the whole clip.
+pub struct Frames<'a> {
+    fbank: &'a Fbank,
+    scratch: Scratch,
+    data: Vec<f32>,
+}
+
+impl Frames<'_> {
+    /// Takes the clip's first samples, among them all that it was given before, and computes the new frames, a block at a
+    /// time; gives how many there are.
+    pub fn grow(&mut self, clip: &[f32]) -> usize {
+        let whole = self.fbank.frames(clip.len()) / LANES * LANES;
+        self.compute(clip, whole)
+    }
+
+    /// Frames from one on, `[max_length, mel_bins]`.
+    ///
+    /// # Panics
+    /// Where they have not been computed.
+    #[must_use]
+    pub fn window(&self, start: usize, max_length: usize) -> Vec<f32> {
+        let mel_bins = self.fbank.mel_bins;
+        self.data[start * mel_bins..(start + max_length) * mel_bins].to_vec()
+    }
+
+    /// Takes the whole clip.
+    ///
+    /// # Errors
+    /// As [`Fbank::spectrogram`].
+    pub fn finish(mut self, clip: &[f32]) -> Result<Spectrogram, AudioError> {
+        let frames = self.fbank.frames(clip.len());
+        if frames == 0 {
+            return Err(AudioError::TooShort {
+                samples: clip.len(),
+                needed: FRAME,
+            });
+        }
+        self.compute(clip, frames);
+        Ok(Spectrogram {
+            frames,
+            mel_bins: self.fbank.mel_bins,
+            data: self.data,
+            padding: self.fbank.normalise(0.0),
+        })
+    }
+
+    fn compute(&mut self, clip: &[f32], frames: usize) -> usize {
+        let mel_bins = self.fbank.mel_bins;
+        let mut done = self.data.len() / mel_bins;
+        self.data.reserve(frames.saturating_sub(done) * mel_bins);
+        while done < frames {
+            let end = frames.min(done + LANES);
+            let starts = (done..end).map(|frame| frame * HOP);
+            self.fbank
+                .block(clip, starts, &mut self.scratch, &mut self.data);
+            done = end;
+        }
+        done
     }
 }
 
@@ -188,10 +254,16 @@ fn ln(x: f32) -> f32 {
     exponent as f32 * LN_2 + 2.0 * (s + tail)
 }
 
-/// Buffers of one run over a clip.
+/// Buffers of a run over a clip.
 struct Scratch {
     emphasised: [f32; FRAME],
     spectrum: power::Scratch,
+    /// Powers of a frame.
+    row: [f32; BINS],
+    /// Powers of a block, a lane a frame.
+    columns: [[f32; LANES]; BINS],
+    /// What the filters make of them.
+    levels: Vec<[f32; LANES]>,
 }
 
 #[cfg(test)]

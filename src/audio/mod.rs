@@ -25,9 +25,9 @@ mod spectrogram;
 mod tags;
 
 pub use config::FeatureConfig;
-pub use decode::{DecodeLimits, Decoded, Decoder, Excerpt, Found, SourceInfo};
+pub use decode::{DecodeLimits, Decoded, Decoder, Excerpt, Found, Listen, SourceInfo};
 pub use error::{AudioError, Corruption, FeatureError, LimitExceeded};
-pub use fbank::Fbank;
+pub use fbank::{Fbank, Frames};
 pub use isolated::{IsolatedCommand, IsolatedError, run_isolated_child};
 pub use mfcc::{MFCC_COEFFICIENTS, MFCC_STATISTICS, Mfcc};
 pub use resample::resample;

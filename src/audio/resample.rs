@@ -89,8 +89,17 @@ impl Resampler {
         self.samples_in += samples.len() as u64;
         match &mut self.engine {
             Some(engine) => engine.push(samples, &mut self.clip),
-            None => self.clip.extend_from_slice(samples),
+            None => self.clip.extend(samples.iter().copied().map(scrub)),
         }
+    }
+
+    /// The clip's first samples, as far as what was pushed says how they end.
+    pub(super) fn settled(&self) -> &[f32] {
+        let delay = match &self.engine {
+            Some(engine) => engine.fft.output_delay(),
+            None => 0,
+        };
+        self.clip.get(delay..).unwrap_or_default()
     }
 
     /// The clip: `round(n * 16000 / rate)` samples for `n` that were pushed, without the filter's
@@ -99,10 +108,6 @@ impl Resampler {
         if let Some(mut engine) = self.engine.take() {
             let exact = self.samples_in as f64 * f64::from(SAMPLE_RATE) / f64::from(self.rate);
             engine.flush(&mut self.clip, exact.round() as usize);
-        }
-        // Around an edge the filter swings past its input.
-        for sample in &mut self.clip {
-            *sample = scrub(*sample);
         }
         self.clip
     }
@@ -158,6 +163,10 @@ fn resample_block(fft: &mut Fft<f32>, block: &[f32], clip: &mut Vec<f32>) {
         .expect("one channel, length as given");
     fft.process_into_buffer(&input, &mut output, None)
         .expect("both buffers have the block's size");
+    // Around an edge the filter swings past its input.
+    for sample in &mut clip[start..] {
+        *sample = scrub(*sample);
+    }
 }
 
 /// Resamples mono samples from `rate` hertz to a clip of `round(n * 16000 / rate)` samples, none beyond
@@ -213,11 +222,21 @@ mod tests {
     #[test]
     fn blocks_pushed_in_pieces_give_the_same_clip() {
         let samples: Vec<f32> = (0..50_000).map(|i| (i as f32 * 0.05).sin() * 0.5).collect();
-        let whole = resample(&samples, 44_100);
-        let mut resampler = Resampler::new(44_100, 0);
-        for piece in samples.chunks(1_152) {
-            resampler.push(piece);
+        for rate in [44_100, 48_000, SAMPLE_RATE] {
+            let whole = resample(&samples, rate);
+            let mut resampler = Resampler::new(rate, 0);
+            let mut settled = 0;
+            for piece in samples.chunks(1_152) {
+                resampler.push(piece);
+                assert!(whole.starts_with(resampler.settled()));
+                settled = resampler.settled().len();
+            }
+            assert!(
+                whole.len() - settled < 2_000,
+                "{settled} of {}",
+                whole.len()
+            );
+            assert_eq!(resampler.finish(), whole);
         }
-        assert_eq!(resampler.finish(), whole);
     }
 }

@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 use tracing::Instrument;
 
 use super::{
@@ -21,7 +24,7 @@ use super::{
 use crate::{
     audio::{Excerpt, SAMPLE_RATE, fingerprint},
     batch::BatchError,
-    extract::{self, ExtractError},
+    extract::{Cut, ExtractError, Prepared},
     generation::Generation,
 };
 
@@ -54,32 +57,31 @@ impl Recommender {
         let start_by = ticket.arrive();
         let key = AnalysisKey::new(&sha256, offset_seconds, generation.extractor.id());
         let analyse = async {
-            let decoded = self.decode(&generation, source, offset_seconds, start_by);
-            let Prepared {
-                clip,
-                samples,
-                windows,
-                permit,
-            } = decoded.await?;
-            // A twentieth of the work, and the device need not wait for it.
-            let landmarks = tokio::task::spawn_blocking(move || {
-                let _held = permit;
-                fingerprint::query_landmarks(&samples)
-            });
-            let embedding = generation
-                .extractor
-                .embed(&self.batcher, windows, start_by)
+            let (give, windows) = unbounded_channel();
+            let decoding = async {
+                let decoded = self.decode(&generation, source, offset_seconds, start_by, give);
+                let Heard {
+                    clip,
+                    samples,
+                    cut,
+                    permit,
+                } = decoded.await?;
+                // A twentieth of the work, and the device need not wait for it.
+                let landmarks = tokio::task::spawn_blocking(move || {
+                    let _held = permit;
+                    fingerprint::query_landmarks(&samples)
+                });
+                Ok((clip, cut, landmarks.await?))
+            };
+            let embedding = self
+                .embed(&generation, windows, start_by)
                 .instrument(tracing::info_span!("embed"));
-            let (embedded, landmarks) = tokio::join!(embedding, landmarks);
-            let embedded = embedded.map_err(|error| match error {
-                ExtractError::Batch(BatchError::TooLate) => self.admission.too_late(),
-                other => other.into(),
-            })?;
+            let ((clip, cut, landmarks), windows) = tokio::try_join!(decoding, embedding)?;
             ticket.analysed();
             Ok(Arc::new(Analysis {
                 clip,
-                embedded: Arc::new(embedded),
-                landmarks: landmarks?.into(),
+                embedded: Arc::new(cut.embedded(windows)?),
+                landmarks: landmarks.into(),
             }))
         };
         let late = || self.admission.too_late();
@@ -90,20 +92,45 @@ impl Recommender {
         })
     }
 
-    /// Decodes and cuts a clip on a blocking thread, one a decoder permit.
+    /// Embeds a clip's windows in the order in which they are cut, as many at a time as there are.
+    async fn embed(
+        &self,
+        generation: &Generation,
+        mut windows: UnboundedReceiver<Vec<Vec<f32>>>,
+        start_by: Instant,
+    ) -> Result<Vec<Vec<f32>>, RecommendError> {
+        let mut embedded = Vec::new();
+        while let Some(mut some) = windows.recv().await {
+            while let Ok(more) = windows.try_recv() {
+                some.extend(more);
+            }
+            let vectors = generation.extractor.embed(&self.batcher, some, start_by);
+            embedded.extend(vectors.await.map_err(|error| match error {
+                ExtractError::Batch(BatchError::TooLate) => self.admission.too_late(),
+                other => other.into(),
+            })?);
+        }
+        Ok(embedded)
+    }
+
+    /// Decodes and cuts a clip on a blocking thread, one a decoder permit, and gives away the windows. While no other clip could
+    /// use the core, each goes as soon as it is whole, and the device works beside the decoder; else all of them go in the end,
+    /// for a pass over several costs less.
     async fn decode(
         &self,
         generation: &Arc<Generation>,
         source: ClipSource,
         offset_seconds: f64,
         start_by: Instant,
-    ) -> Result<Prepared, RecommendError> {
+        give: UnboundedSender<Vec<Vec<f32>>>,
+    ) -> Result<Heard, RecommendError> {
         let turn = Arc::clone(&self.decoders).acquire_owned();
         let turn = tokio::time::timeout_at(start_by.into(), turn).await;
         // The semaphore is never closed; time is all that can be up.
         let Ok(Ok(permit)) = turn else {
             return Err(self.admission.too_late());
         };
+        let idle = self.decoders.available_permits() > 0;
         let caller = Caller::default();
         let decoder = self.decoder.until(Arc::clone(&caller.gone));
         let generation = Arc::clone(generation);
@@ -117,21 +144,37 @@ impl Recommender {
             // The permit is held in here, also when the caller has gone: a thread is a thread.
             let _entered = span.entered();
             let started = Instant::now();
-            let decoded = match source {
-                ClipSource::Bytes(bytes) => decoder.decode_bytes(bytes, excerpt),
-                ClipSource::File(path) => decoder.decode_file(&path, excerpt),
+            let mut cutting = generation.extractor.cutting();
+            // Who does not take them has gone, and has this stopped.
+            let give = |windows: Vec<_>| {
+                if !windows.is_empty() {
+                    drop(give.send(windows));
+                }
             };
-            measured.decoded(started.elapsed(), decoded.is_ok());
-            let decoded = decoded.map_err(ExtractError::Audio)?;
+            let mut listen = |samples: &[f32]| {
+                if idle {
+                    give(cutting.hear(samples));
+                }
+            };
+            let decoded = match source {
+                ClipSource::Bytes(bytes) => decoder.decode_bytes_heard(bytes, excerpt, &mut listen),
+                ClipSource::File(path) => decoder.decode_file_heard(&path, excerpt, &mut listen),
+            };
+            let cut = decoded
+                .map_err(ExtractError::Audio)
+                .and_then(|decoded| Ok((cutting.finish(&decoded.clip)?, decoded)));
+            measured.decoded(started.elapsed(), cut.is_ok());
+            let (Prepared { windows, cut }, decoded) = cut?;
+            give(windows);
             let clip = Clip {
                 source: decoded.source,
                 offset_seconds,
                 seconds: decoded.clip.len() as f64 / f64::from(SAMPLE_RATE),
                 truncated: decoded.truncated,
             };
-            Ok(Prepared {
+            Ok(Heard {
                 clip,
-                windows: generation.extractor.prepare(&decoded.clip)?,
+                cut,
                 samples: decoded.clip,
                 permit,
             })
@@ -140,12 +183,12 @@ impl Recommender {
     }
 }
 
-/// A decoded clip, for device and fingerprint.
-struct Prepared {
+/// A decoded clip whose windows have been given away.
+struct Heard {
     clip: Clip,
     /// Mono samples at [`SAMPLE_RATE`].
     samples: Vec<f32>,
-    windows: extract::Prepared,
+    cut: Cut,
     permit: OwnedSemaphorePermit,
 }
 

@@ -12,7 +12,7 @@ use crate::index::Engine;
 /// Times in seconds, by what was done. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Decoding a clip, by `outcome`: `ok` or `failed`.
+    /// Decoding a clip and cutting it into windows, by `outcome`: `ok` or `failed`.
     pub decode: Family<[(&'static str, &'static str); 1], Histogram>,
     /// Searching and ranking, by `engine`: `exact` or `graph`.
     pub search: Family<[(&'static str, &'static str); 1], Histogram>,

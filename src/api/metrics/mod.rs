@@ -126,7 +126,7 @@ impl Metrics {
             "http_connections_faulty", "Connections that ended early", self.faulty;
             "generation_loads", "Generations that were to be served", self.generation_loads;
             "tls_loads", "Certificates that were to be used", self.tls_loads;
-            "decode_seconds", "Time of decoding a clip", measured.decode;
+            "decode_seconds", "Time of decoding a clip and cutting it into windows", measured.decode;
             "search_seconds", "Time of searching and ranking", measured.search;
             "queue_seconds", "Time that a clip's windows waited for the device", batch.wait;
             "batch_windows", "Windows of a batch", batch.windows;

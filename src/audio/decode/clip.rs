@@ -147,6 +147,12 @@ impl<'a> ClipBuilder<'a> {
         Ok(())
     }
 
+    /// The clip's first samples, which nothing changes any more.
+    pub(super) fn settled(&self) -> &[f32] {
+        let output = self.output.as_ref();
+        output.map_or(&[], |output| output.resampler.settled())
+    }
+
     /// The source's rate and the clip; `None` where the excerpt is empty.
     pub(super) fn finish(self) -> Option<(u32, Vec<f32>)> {
         let output = self.output.filter(|output| output.taken > 0)?;

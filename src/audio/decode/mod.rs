@@ -123,6 +123,10 @@ pub struct Decoded {
     pub bad_packets: usize,
 }
 
+/// What hears a clip while it is decoded: its first samples as far as they are certain, again and again, more and more. A file
+/// that a child process reads is not heard before its end, and one that turns out to be damaged may have been heard.
+pub type Listen<'a> = &'a mut dyn FnMut(&[f32]);
+
 /// Decodes files by their content; cheap to clone, shared between threads.
 ///
 /// One call uses one thread, the memory of the clip (64 kB a second) and some hundred kB. How many calls
@@ -164,8 +168,21 @@ impl Decoder {
     /// # Errors
     /// [`AudioError`]: not audio, damaged, beyond the limits, or not readable.
     pub fn decode_file(&self, path: &Path, excerpt: Excerpt) -> Result<Decoded, AudioError> {
+        self.decode_file_heard(path, excerpt, &mut |_| {})
+    }
+
+    /// [`decode_file`](Self::decode_file) that something listens to.
+    ///
+    /// # Errors
+    /// As [`decode_file`](Self::decode_file).
+    pub fn decode_file_heard(
+        &self,
+        path: &Path,
+        excerpt: Excerpt,
+        listen: Listen<'_>,
+    ) -> Result<Decoded, AudioError> {
         let file = self.open(path)?;
-        self.decode(excerpt, Box::new(file), || Ok(File::open(path)?))
+        self.decode(excerpt, Box::new(file), || Ok(File::open(path)?), listen)
     }
 
     /// Decodes an excerpt of a file that is in memory. See [`decode_file`](Self::decode_file).
@@ -173,10 +190,22 @@ impl Decoder {
     /// # Errors
     /// [`AudioError`]: not audio, damaged, or beyond the limits.
     pub fn decode_bytes(&self, bytes: Bytes, excerpt: Excerpt) -> Result<Decoded, AudioError> {
+        self.decode_bytes_heard(bytes, excerpt, &mut |_| {})
+    }
+
+    /// [`decode_bytes`](Self::decode_bytes) that something listens to.
+    ///
+    /// # Errors
+    /// As [`decode_bytes`](Self::decode_bytes).
+    pub fn decode_bytes_heard(
+        &self,
+        bytes: Bytes,
+        excerpt: Excerpt,
+        listen: Listen<'_>,
+    ) -> Result<Decoded, AudioError> {
         self.check_size(bytes.len() as u64)?;
-        self.decode(excerpt, Box::new(Cursor::new(bytes.clone())), || {
-            spool(&bytes)
-        })
+        let stream = Box::new(Cursor::new(bytes.clone()));
+        self.decode(excerpt, stream, || spool(&bytes), listen)
     }
 
     /// Reads title, artist and so on. A file without tags, or with tags that cannot be read, has empty
@@ -212,6 +241,7 @@ impl Decoder {
         excerpt: Excerpt,
         stream: Box<dyn Read + Send + Sync>,
         reopen: impl FnOnce() -> Result<File, AudioError>,
+        listen: Listen<'_>,
     ) -> Result<Decoded, AudioError> {
         let excerpt = excerpt.validate()?;
         let deadline = Instant::now() + self.limits.deadline;
@@ -227,7 +257,7 @@ impl Decoder {
             }
             Sniffed::Audio(container, stream) => guarded(|| {
                 let reader = formats::open(container, stream)?;
-                decode_packets(container, reader, excerpt, &self.limits, deadline)
+                decode_packets(container, reader, excerpt, &self.limits, deadline, listen)
             })
             .map_err(|error| self.explain(error)),
             Sniffed::Other(found) => Err(AudioError::Unsupported { found }),

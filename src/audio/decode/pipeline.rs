@@ -4,7 +4,9 @@ use std::{io::ErrorKind, time::Instant};
 
 use symphonia::core::{errors::Error, formats::FormatReader};
 
-use super::{Container, DecodeLimits, Decoded, Excerpt, clip::ClipBuilder, track::ActiveTrack};
+use super::{
+    Container, DecodeLimits, Decoded, Excerpt, Listen, clip::ClipBuilder, track::ActiveTrack,
+};
 use crate::audio::{AudioError, Corruption, LimitExceeded};
 
 /// Audio before the excerpt that is decoded and dropped, so that the decoder's state is right.
@@ -12,7 +14,7 @@ use crate::audio::{AudioError, Corruption, LimitExceeded};
 /// An MP3 frame may use up to 511 bytes of the frames before it, which at 8 kbit/s are half a second.
 const PREROLL_SECONDS: f64 = 0.5;
 
-/// Decodes an excerpt of what `reader` reads.
+/// Decodes an excerpt of what `reader` reads; `listen` hears the clip grow, packet by packet.
 ///
 /// Packets before the excerpt are read and dropped instead of seeking: third-party seeking trusts
 /// estimates (MP3), may never end (Ogg with several streams), and saves little, for reading a packet
@@ -23,6 +25,7 @@ pub(in crate::audio) fn decode_packets(
     excerpt: Excerpt,
     limits: &DecodeLimits,
     deadline: Instant,
+    listen: Listen<'_>,
 ) -> Result<Decoded, AudioError> {
     let mut track = ActiveTrack::pick(container, &*reader, limits)?;
     let mut clip = ClipBuilder::new(excerpt, limits, track.end_trim.take());
@@ -73,6 +76,7 @@ pub(in crate::audio) fn decode_packets(
                 }
             }
         }
+        listen(clip.settled());
     }
 
     let (truncated, channels) = (clip.truncated, clip.channels);

@@ -45,6 +45,18 @@ fn a_clip_finds_itself_first_and_then_the_nearest() {
     });
 }
 
+/// With another decoder idle the device begins before the clip is decoded to its end, without one after it.
+#[test]
+fn an_answer_does_not_depend_on_when_the_device_begins() {
+    run(async {
+        let answer = async |decodes| {
+            let server = Server::start(|parts| parts.settings.server.max_decodes = decodes).await;
+            server.post(PATH, demo_clip(SUNRISE)).await.json()
+        };
+        assert_eq!(answer(1).await, answer(2).await);
+    });
+}
+
 #[test]
 fn the_body_and_the_form_say_the_same() {
     run(async {

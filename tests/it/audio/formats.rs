@@ -61,6 +61,37 @@ fn every_format_gives_the_sine_that_went_in() {
     }
 }
 
+#[test]
+fn who_listens_hears_the_clip_grow() {
+    for (rate, extension, options, container, _) in
+        FORMATS
+            .into_iter()
+            .flat_map(|(extension, options, container, codec)| {
+                [16_000, 44_100].map(|rate| (rate, extension, options, container, codec))
+            })
+    {
+        let case = format!("{rate} Hz, {extension} {options:?}");
+        let file: bytes::Bytes = noise_file(extension, rate, 6.0, options).into();
+        let mut heard = vec![Vec::new()];
+        let listen = &mut |settled: &[f32]| heard.push(settled.to_vec());
+        let decoded = decoder()
+            .decode_bytes_heard(file.clone(), excerpt(0.5, 5.0), listen)
+            .unwrap();
+        let alone = decoder().decode_bytes(file, excerpt(0.5, 5.0)).unwrap();
+        assert_eq!(decoded, alone, "{case}");
+        assert!(heard.is_sorted_by_key(Vec::len), "{case}");
+        for settled in &heard {
+            assert!(decoded.clip.starts_with(settled), "{case}");
+        }
+        // A child process reads M4A, and says nothing before its end.
+        let heard = heard.last().map_or(0, Vec::len);
+        match container {
+            "mp4" => assert_eq!(heard, 0),
+            _ => assert!(decoded.clip.len() - heard < 2_000, "{case}: {heard}"),
+        }
+    }
+}
+
 /// A 16 kHz source is not resampled, so the comparison is to the bit.
 #[test]
 fn an_excerpt_is_a_slice_of_the_whole() {
