@@ -25,7 +25,9 @@ mod spectrogram;
 mod tags;
 
 pub use config::FeatureConfig;
-pub use decode::{DecodeLimits, Decoded, Decoder, Excerpt, Found, Listen, SourceInfo};
+pub use decode::{
+    DecodeLimits, Decoded, Decoder, Excerpt, Found, Hearing, Listen, Source, SourceInfo,
+};
 pub use error::{AudioError, Corruption, FeatureError, LimitExceeded};
 pub use fbank::{Fbank, Frames};
 pub use isolated::{IsolatedCommand, IsolatedError, run_isolated_child};

@@ -52,6 +52,18 @@ fn nearest_between(before: (u64, u64), best: (u64, u64), rate: u32) -> (u64, u64
     }
 }
 
+/// Samples of a block at a rate, where the ratio of the rates is exact: what comes out of a block depends on it and the one before.
+pub(super) fn exact_block(rate: u32) -> Option<u64> {
+    let (out, input) = ratio(rate);
+    let exact = out * u64::from(rate) == input * u64::from(SAMPLE_RATE);
+    exact.then(|| block(rate).next_multiple_of(input))
+}
+
+/// Samples of a block at a rate, which the resampler makes a whole number of [`ratio`]s.
+fn block(rate: u32) -> u64 {
+    (BLOCK * u64::from(rate)).div_ceil(BLOCK_RATE).max(1)
+}
+
 /// How far a ratio is from `16,000 / rate`, relative to it.
 fn error((out, input): (u64, u64), rate: u32) -> f64 {
     (out as f64 * f64::from(rate) / (input as f64 * f64::from(SAMPLE_RATE)) - 1.0).abs()
@@ -116,11 +128,10 @@ impl Resampler {
 impl Engine {
     fn new(rate: u32) -> Self {
         let (out, input) = ratio(rate);
-        let block = (BLOCK * u64::from(rate)).div_ceil(BLOCK_RATE).max(1);
         let fft = Fft::new_custom(
             input as usize,
             out as usize,
-            block as usize,
+            block(rate) as usize,
             1,
             1,
             WindowFunction::BlackmanHarris2,
@@ -217,6 +228,17 @@ mod tests {
                 error(ratio, rate)
             );
         }
+    }
+
+    #[test]
+    fn blocks_are_those_of_the_resampler() {
+        for rate in [
+            8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000,
+        ] {
+            let block = Engine::new(rate).fft.input_frames_next() as u64;
+            assert_eq!(exact_block(rate), Some(block), "{rate} Hz");
+        }
+        assert_eq!(exact_block(383_987), None);
     }
 
     #[test]

@@ -239,7 +239,7 @@ pub const HELP: &[(&str, &str)] = &[
     ),
     (
         "server.max_decodes",
-        "clips decoded at once; 0 is one a core",
+        "threads that decode clips, one each or together one; 0 is one a core",
     ),
     (
         "server.max_wait_seconds",

@@ -22,11 +22,14 @@ use super::{
     cache::AnalysisKey,
 };
 use crate::{
-    audio::{Excerpt, SAMPLE_RATE, fingerprint},
+    audio::{Excerpt, Hearing, SAMPLE_RATE, Source, fingerprint},
     batch::BatchError,
     extract::{Cut, ExtractError, Prepared},
     generation::Generation,
 };
+
+/// Most threads that decode one clip.
+const MAX_THREADS: usize = 8;
 
 impl Recommender {
     /// Lets a clip in before its upload is read.
@@ -92,6 +95,13 @@ impl Recommender {
         })
     }
 
+    /// The turns of other decoders, some of them, where they have nothing to do.
+    fn idle_decoders(&self) -> Option<OwnedSemaphorePermit> {
+        let idle = self.decoders.available_permits().min(MAX_THREADS - 1);
+        let idle = u32::try_from(idle).ok().filter(|&idle| idle > 0)?;
+        Arc::clone(&self.decoders).try_acquire_many_owned(idle).ok()
+    }
+
     /// Embeds a clip's windows in the order in which they are cut, as many at a time as there are.
     async fn embed(
         &self,
@@ -113,9 +123,9 @@ impl Recommender {
         Ok(embedded)
     }
 
-    /// Decodes and cuts a clip on a blocking thread, one a decoder permit, and gives away the windows. While no other clip could
-    /// use the core, each goes as soon as it is whole, and the device works beside the decoder; else all of them go in the end,
-    /// for a pass over several costs less.
+    /// Decodes and cuts a clip on a blocking thread, one a decoder permit, and gives away the windows. Where other decoders have
+    /// nothing to do, they decode a stretch of it each, and each window goes as soon as it is whole, so that the device need
+    /// not wait; else all of them go in the end, for a pass over several costs less.
     async fn decode(
         &self,
         generation: &Arc<Generation>,
@@ -130,7 +140,7 @@ impl Recommender {
         let Ok(Ok(permit)) = turn else {
             return Err(self.admission.too_late());
         };
-        let idle = self.decoders.available_permits() > 0;
+        let idle = self.idle_decoders();
         let caller = Caller::default();
         let decoder = self.decoder.until(Arc::clone(&caller.gone));
         let generation = Arc::clone(generation);
@@ -152,14 +162,20 @@ impl Recommender {
                 }
             };
             let mut listen = |samples: &[f32]| {
-                if idle {
+                if idle.is_some() {
                     give(cutting.hear(samples));
                 }
             };
-            let decoded = match source {
-                ClipSource::Bytes(bytes) => decoder.decode_bytes_heard(bytes, excerpt, &mut listen),
-                ClipSource::File(path) => decoder.decode_file_heard(&path, excerpt, &mut listen),
+            let source = match &source {
+                ClipSource::Bytes(bytes) => Source::Bytes(bytes),
+                ClipSource::File(path) => Source::File(path),
             };
+            let hearing = Hearing {
+                listen: &mut listen,
+                threads: 1 + idle.as_ref().map_or(0, OwnedSemaphorePermit::num_permits),
+            };
+            let decoded = decoder.hear(source, excerpt, hearing);
+            drop(idle);
             let cut = decoded
                 .map_err(ExtractError::Audio)
                 .and_then(|decoded| Ok((cutting.finish(&decoded.clip)?, decoded)));

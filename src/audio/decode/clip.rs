@@ -84,7 +84,7 @@ impl<'a> ClipBuilder<'a> {
         Self {
             limits,
             offset_seconds: excerpt.offset_seconds,
-            max_seconds: excerpt.max_seconds.min(limits.max_seconds),
+            max_seconds: excerpt.within(limits).max_seconds,
             end_trim,
             output: None,
             channels: 0,

@@ -7,6 +7,7 @@ mod mpeg;
 mod pipeline;
 mod sniff;
 mod source;
+mod stretches;
 mod track;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use symphonia::core::formats::FormatReader;
 
 pub(super) use formats::{Container, open_mp4};
 pub use found::Found;
@@ -33,6 +35,8 @@ use super::{
     tags,
 };
 use sniff::Sniffed;
+use stretches::Stretches;
+use track::ActiveTrack;
 
 /// What decoding may cost, whatever a header claims.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +83,14 @@ impl Excerpt {
         offset_seconds: 0.0,
         max_seconds: f64::MAX,
     };
+
+    /// The part of it that the limits allow.
+    fn within(self, limits: &DecodeLimits) -> Self {
+        Self {
+            max_seconds: self.max_seconds.min(limits.max_seconds),
+            ..self
+        }
+    }
 
     fn validate(self) -> Result<Self, AudioError> {
         let Self {
@@ -127,6 +139,23 @@ pub struct Decoded {
 /// that a child process reads is not heard before its end, and one that turns out to be damaged may have been heard.
 pub type Listen<'a> = &'a mut dyn FnMut(&[f32]);
 
+/// How a file is decoded for somebody who waits for it.
+pub struct Hearing<'a> {
+    /// Hears the clip meanwhile.
+    pub listen: Listen<'a>,
+    /// Threads that may decode a stretch of it each: of an MP3 whose header tells its length.
+    pub threads: usize,
+}
+
+/// Where a file is.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// On a disk.
+    File(&'a Path),
+    /// In memory.
+    Bytes(&'a Bytes),
+}
+
 /// Decodes files by their content; cheap to clone, shared between threads.
 ///
 /// One call uses one thread, the memory of the clip (64 kB a second) and some hundred kB. How many calls
@@ -168,21 +197,7 @@ impl Decoder {
     /// # Errors
     /// [`AudioError`]: not audio, damaged, beyond the limits, or not readable.
     pub fn decode_file(&self, path: &Path, excerpt: Excerpt) -> Result<Decoded, AudioError> {
-        self.decode_file_heard(path, excerpt, &mut |_| {})
-    }
-
-    /// [`decode_file`](Self::decode_file) that something listens to.
-    ///
-    /// # Errors
-    /// As [`decode_file`](Self::decode_file).
-    pub fn decode_file_heard(
-        &self,
-        path: &Path,
-        excerpt: Excerpt,
-        listen: Listen<'_>,
-    ) -> Result<Decoded, AudioError> {
-        let file = self.open(path)?;
-        self.decode(excerpt, Box::new(file), || Ok(File::open(path)?), listen)
+        self.decode(Source::File(path), excerpt)
     }
 
     /// Decodes an excerpt of a file that is in memory. See [`decode_file`](Self::decode_file).
@@ -190,22 +205,65 @@ impl Decoder {
     /// # Errors
     /// [`AudioError`]: not audio, damaged, or beyond the limits.
     pub fn decode_bytes(&self, bytes: Bytes, excerpt: Excerpt) -> Result<Decoded, AudioError> {
-        self.decode_bytes_heard(bytes, excerpt, &mut |_| {})
+        self.decode(Source::Bytes(&bytes), excerpt)
     }
 
-    /// [`decode_bytes`](Self::decode_bytes) that something listens to.
+    fn decode(&self, source: Source<'_>, excerpt: Excerpt) -> Result<Decoded, AudioError> {
+        let hearing = Hearing {
+            listen: &mut |_| {},
+            threads: 1,
+        };
+        self.hear(source, excerpt, hearing)
+    }
+
+    /// [`decode_file`](Self::decode_file) or [`decode_bytes`](Self::decode_bytes) for somebody who waits: gives the same.
     ///
     /// # Errors
-    /// As [`decode_bytes`](Self::decode_bytes).
-    pub fn decode_bytes_heard(
+    /// As they do.
+    pub fn hear(
         &self,
-        bytes: Bytes,
+        source: Source<'_>,
         excerpt: Excerpt,
-        listen: Listen<'_>,
+        hearing: Hearing<'_>,
     ) -> Result<Decoded, AudioError> {
-        self.check_size(bytes.len() as u64)?;
-        let stream = Box::new(Cursor::new(bytes.clone()));
-        self.decode(excerpt, stream, || spool(&bytes), listen)
+        let excerpt = excerpt.validate()?;
+        let deadline = Instant::now() + self.limits.deadline;
+        let opening = Opening {
+            decoder: self,
+            source,
+            deadline,
+        };
+        let Hearing { listen, threads } = hearing;
+        let decoded = match opening.open().map_err(|error| self.explain(error))? {
+            Opened::Reader(container, reader) => guarded(|| {
+                let limits = &self.limits;
+                let stretches = match threads {
+                    0 | 1 => None,
+                    _ => {
+                        let track = ActiveTrack::pick(container, &*reader, limits)?;
+                        Stretches::plan(container, &track, excerpt.within(limits), threads)
+                    }
+                };
+                if let Some(decoded) = stretches.and_then(|cut| cut.decode(&opening, &mut *listen))
+                {
+                    return Ok(decoded);
+                }
+                decode_packets(container, reader, excerpt, limits, deadline, listen)
+            }),
+            Opened::Mp4 => {
+                let task = Task::Decode {
+                    excerpt,
+                    limits: (&self.limits).into(),
+                };
+                let file = match source {
+                    Source::File(path) => File::open(path)?,
+                    Source::Bytes(bytes) => spool(bytes)?,
+                };
+                return isolated::decode(&self.isolated_command()?, file, &task, &self.limits);
+            }
+            Opened::Other(found) => Err(AudioError::Unsupported { found }),
+        };
+        decoded.map_err(|error| self.explain(error))
     }
 
     /// Reads title, artist and so on. A file without tags, or with tags that cannot be read, has empty
@@ -231,35 +289,6 @@ impl Decoder {
                 }
                 result => result.map_err(|error| self.explain(error)),
             },
-            Sniffed::Other(found) => Err(AudioError::Unsupported { found }),
-        }
-    }
-
-    /// Decodes `stream`; `reopen` gives the same bytes as a file, for the child process.
-    fn decode(
-        &self,
-        excerpt: Excerpt,
-        stream: Box<dyn Read + Send + Sync>,
-        reopen: impl FnOnce() -> Result<File, AudioError>,
-        listen: Listen<'_>,
-    ) -> Result<Decoded, AudioError> {
-        let excerpt = excerpt.validate()?;
-        let deadline = Instant::now() + self.limits.deadline;
-        let stream = Box::new(Bounded::new(stream, deadline).or_when(self.stop.clone()));
-        match sniff::sniff(stream).map_err(|error| self.explain(error))? {
-            Sniffed::Audio(Container::Mp4, stream) => {
-                drop(stream);
-                let task = Task::Decode {
-                    excerpt,
-                    limits: (&self.limits).into(),
-                };
-                isolated::decode(&self.isolated_command()?, reopen()?, &task, &self.limits)
-            }
-            Sniffed::Audio(container, stream) => guarded(|| {
-                let reader = formats::open(container, stream)?;
-                decode_packets(container, reader, excerpt, &self.limits, deadline, listen)
-            })
-            .map_err(|error| self.explain(error)),
             Sniffed::Other(found) => Err(AudioError::Unsupported { found }),
         }
     }
@@ -299,6 +328,45 @@ impl Decoder {
             }
             other => other,
         }
+    }
+}
+
+/// A file that is to be read, once or by several threads.
+struct Opening<'a> {
+    decoder: &'a Decoder,
+    source: Source<'a>,
+    deadline: Instant,
+}
+
+/// What a file turned out to be.
+enum Opened {
+    /// Audio, and its reader.
+    Reader(Container, Box<dyn FormatReader>),
+    /// What a child process reads.
+    Mp4,
+    /// No audio that is known here.
+    Other(Found),
+}
+
+impl Opening<'_> {
+    fn open(&self) -> Result<Opened, AudioError> {
+        let stream: Box<dyn Read + Send + Sync> = match self.source {
+            Source::File(path) => Box::new(self.decoder.open(path)?),
+            Source::Bytes(bytes) => {
+                self.decoder.check_size(bytes.len() as u64)?;
+                Box::new(Cursor::new(bytes.clone()))
+            }
+        };
+        let stop = self.decoder.stop.clone();
+        let stream = Box::new(Bounded::new(stream, self.deadline).or_when(stop));
+        Ok(match sniff::sniff(stream)? {
+            Sniffed::Audio(Container::Mp4, _) => Opened::Mp4,
+            Sniffed::Audio(container, stream) => {
+                let reader = guarded(|| formats::open(container, stream))?;
+                Opened::Reader(container, reader)
+            }
+            Sniffed::Other(found) => Opened::Other(found),
+        })
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) struct ActiveTrack {
     pub(super) params: AudioCodecParameters,
     pub(super) decoder: Box<dyn AudioDecoder>,
     time_base: Option<TimeBase>,
-    duration_seconds: Option<f64>,
+    /// Length of the file as far as its header tells it.
+    pub(super) duration_seconds: Option<f64>,
     pub(super) end_trim: Option<EndTrim>,
     /// Time stamp of the track's first sample, in its time base: not 0 in a recording of a live stream.
     start_ts: i64,

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use songkin::audio::{AudioError, Found};
+use songkin::audio::{AudioError, Excerpt, Found, Hearing, Source};
 
 use super::{
     decode, decoder, excerpt, ffmpeg,
@@ -73,9 +73,12 @@ fn who_listens_hears_the_clip_grow() {
         let case = format!("{rate} Hz, {extension} {options:?}");
         let file: bytes::Bytes = noise_file(extension, rate, 6.0, options).into();
         let mut heard = vec![Vec::new()];
-        let listen = &mut |settled: &[f32]| heard.push(settled.to_vec());
+        let hearing = Hearing {
+            listen: &mut |settled: &[f32]| heard.push(settled.to_vec()),
+            threads: 1,
+        };
         let decoded = decoder()
-            .decode_bytes_heard(file.clone(), excerpt(0.5, 5.0), listen)
+            .hear(Source::Bytes(&file), excerpt(0.5, 5.0), hearing)
             .unwrap();
         let alone = decoder().decode_bytes(file, excerpt(0.5, 5.0)).unwrap();
         assert_eq!(decoded, alone, "{case}");
@@ -88,6 +91,56 @@ fn who_listens_hears_the_clip_grow() {
         match container {
             "mp4" => assert_eq!(heard, 0),
             _ => assert!(decoded.clip.len() - heard < 2_000, "{case}: {heard}"),
+        }
+    }
+}
+
+/// Also of a file that is cut, shorter than its header says, or damaged.
+#[test]
+fn several_threads_give_what_one_gives() {
+    let hear = |file: &bytes::Bytes, excerpt: Excerpt, threads| {
+        let mut heard = Vec::new();
+        let hearing = Hearing {
+            listen: &mut |settled: &[f32]| heard = settled.to_vec(),
+            threads,
+        };
+        let decoded = decoder().hear(Source::Bytes(file), excerpt, hearing);
+        (decoded.map_err(|error| error.to_string()), heard)
+    };
+    for (extension, options, container, _) in FORMATS {
+        for rate in [16_000, 44_100] {
+            let case = format!("{extension} {options:?} {rate}");
+            let file: bytes::Bytes = noise_file(extension, rate, 27.0, options).into();
+            let mut cut = file.to_vec();
+            cut.truncate(file.len() * 2 / 3);
+            let mut damaged = file.to_vec();
+            damaged[file.len() / 2..][..3_000].fill(0x55);
+            for (what, file) in [
+                ("whole", file),
+                ("cut", cut.into()),
+                ("damaged", damaged.into()),
+            ] {
+                for excerpt in [
+                    Excerpt::ALL,
+                    excerpt(0.0, 20.0),
+                    excerpt(3.21, 17.77),
+                    excerpt(26.9, 9.0),
+                ] {
+                    let (alone, all) = hear(&file, excerpt, 1);
+                    for threads in [2, 5] {
+                        let (together, some) = hear(&file, excerpt, threads);
+                        assert!(together == alone, "{case}, {what}, {excerpt:?}, {threads}");
+                        assert!(
+                            all.starts_with(&some) || container == "mp4",
+                            "{case}, {what}"
+                        );
+                        // The first thread heard no more than its stretch.
+                        if (extension, what) == ("mp3", "whole") && excerpt.offset_seconds < 4.0 {
+                            assert!(some.len() < all.len() * 2 / 3, "{case}: {}", some.len());
+                        }
+                    }
+                }
+            }
         }
     }
 }
