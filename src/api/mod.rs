@@ -159,7 +159,12 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(option_layer(cors))
         .layer(from_fn_with_state(Arc::clone(&app), headers::secure))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(TraceLayer::new_for_http().make_span_with(span::of))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span::of)
+                // `Problem` logs what failed, with its causes; a refusal is counted.
+                .on_failure(()),
+        )
         .layer(SetRequestIdLayer::x_request_id(
             headers::RequestIds::default(),
         ))
