@@ -10,8 +10,8 @@
 //! `[points, dimension]`, `queries`, `[queries, dimension]`, and `truth`, `[queries, 10]`, the numbers of the vectors
 //! nearest to each query. It takes these lines:
 //!
-//! - `forward MODEL BATCH`, `bf16 MODEL BATCH`, `int8 MODEL BATCH`: a forward pass of the first `BATCH` windows, in f32, bf16 or int8
-//!   (where the processor multiplies that); gives how far its output is off at most;
+//! - `forward MODEL BATCH`, `bf16 MODEL BATCH`, `int8 MODEL BATCH`: a forward pass of the first `BATCH` windows to their embeddings,
+//!   in f32, bf16 or int8 (where the processor multiplies that); gives how far its output is off at most;
 //! - `peak`: gives how many floating-point operations a second a core's fused multiply-adds make, without any memory;
 //! - `front SECONDS FILE`: the first seconds of a file decoded, resampled and made into windows for the encoder; gives the mean
 //!   of the first one;
@@ -106,7 +106,7 @@ impl Work {
             model.encoder(&Device::Cpu, precision).unwrap()
         });
         let first = |what: &str| self.io[what].narrow(0, 0, batch).unwrap();
-        let output = encoder.ast().forward(&first("windows")).unwrap().embedding;
+        let output = encoder.ast().embed(&first("windows")).unwrap();
         let difference = (output - first(name)).unwrap().abs().unwrap();
         let difference = difference.flatten_all().unwrap().max(0).unwrap();
         difference.to_scalar().unwrap()

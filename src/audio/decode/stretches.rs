@@ -2,9 +2,9 @@
 //!
 //! Each reads the file for itself; what lies before its stretch costs it the reading of packets, a hundredth of decoding them.
 //! Stretches overlap, and begin at whole blocks of the resampler: what they are put together to is, to the bit, what one thread
-//! gives. That rests on the length in the file's header and on packets that are all good. Where either is not so, there
-//! is no result, and one thread has to do all. MP3 alone: its packets' times count the packets, while other readers pass over
-//! what is damaged without a word, and what follows lies elsewhere for who has read all.
+//! gives. A header that tells a wrong length makes stretches uneven, and no more; but all packets have to be good. Where one is
+//! not, there is no result, and one thread has to do all. MP3 alone: its packets' times count the packets, while other readers
+//! pass over what is damaged without a word, and what follows lies elsewhere for who has read all.
 
 use std::thread;
 
@@ -75,7 +75,7 @@ impl Stretches {
             let others = others.into_iter().map(|other| other.ok()?.join().ok()?);
             std::iter::once(first).chain(others).collect()
         });
-        self.join(parts.into_iter().collect::<Option<Vec<_>>>()?)
+        self.join(parts)
     }
 
     fn stretch(&self, number: usize, opening: &Opening<'_>, listen: Listen<'_>) -> Option<Decoded> {
@@ -111,32 +111,38 @@ impl Stretches {
         }
     }
 
-    /// Puts stretches together, if they are what was planned.
-    fn join(&self, parts: Vec<Decoded>) -> Option<Decoded> {
+    /// Puts stretches together, up to the file's end, if they are what was planned.
+    fn join(&self, parts: Vec<Option<Decoded>>) -> Option<Decoded> {
         let out = |samples: u64| (samples * u64::from(SAMPLE_RATE) / u64::from(self.rate)) as usize;
         let overlap = out(self.overlap);
         let mut whole: Option<Decoded> = None;
-        for (number, mut part) in parts.into_iter().enumerate() {
+        for (number, part) in parts.into_iter().enumerate() {
+            let mut part = part?;
             if part.bad_packets > 0 || part.source.sample_rate != self.rate {
                 return None;
             }
-            if let Some(&end) = self.starts.get(number) {
+            let follows = self.starts.get(number).filter(|_| part.truncated);
+            if let Some(&end) = follows {
                 let start = number.checked_sub(1).map(|before| self.starts[before]);
                 part.clip.truncate(match start {
                     Some(start) => overlap + out(end) - out(start),
                     None => out(end),
                 });
             }
-            let Some(whole) = &mut whole else {
-                whole = Some(part);
-                continue;
-            };
-            // One that is too short ends before what follows.
-            if whole.clip.len() != out(self.starts[number - 1]) || part.source != whole.source {
-                return None;
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => {
+                    let planned = out(self.starts[number - 1]);
+                    if whole.clip.len() != planned || part.source != whole.source {
+                        return None;
+                    }
+                    whole.clip.extend_from_slice(part.clip.get(overlap..)?);
+                    whole.truncated = part.truncated;
+                }
             }
-            whole.clip.extend_from_slice(part.clip.get(overlap..)?);
-            whole.truncated = part.truncated;
+            if follows.is_none() {
+                break;
+            }
         }
         whole
     }
