@@ -109,7 +109,12 @@ impl Fbank {
                 columns: [[0.0; LANES]; BINS],
                 levels: vec![[0.0; LANES]; self.mel_bins],
             },
-            data: Vec::new(),
+            grown: Spectrogram {
+                frames: 0,
+                mel_bins: self.mel_bins,
+                data: Vec::new(),
+                padding: self.normalise(0.0),
+            },
         }
     }
 
@@ -162,25 +167,16 @@ impl Fbank {
 pub struct Frames<'a> {
     fbank: &'a Fbank,
     scratch: Scratch,
-    data: Vec<f32>,
+    grown: Spectrogram,
 }
 
 impl Frames<'_> {
     /// Takes the clip's first samples, among them all that it was given before, and computes the new frames, a block at a
-    /// time; gives how many there are.
-    pub fn grow(&mut self, clip: &[f32]) -> usize {
+    /// time; gives all that there are.
+    pub fn grow(&mut self, clip: &[f32]) -> &Spectrogram {
         let whole = self.fbank.frames(clip.len()) / LANES * LANES;
-        self.compute(clip, whole)
-    }
-
-    /// Frames from one on, `[max_length, mel_bins]`.
-    ///
-    /// # Panics
-    /// Where they have not been computed.
-    #[must_use]
-    pub fn window(&self, start: usize, max_length: usize) -> Vec<f32> {
-        let mel_bins = self.fbank.mel_bins;
-        self.data[start * mel_bins..(start + max_length) * mel_bins].to_vec()
+        self.compute(clip, whole);
+        &self.grown
     }
 
     /// Takes the whole clip.
@@ -196,26 +192,23 @@ impl Frames<'_> {
             });
         }
         self.compute(clip, frames);
-        Ok(Spectrogram {
-            frames,
-            mel_bins: self.fbank.mel_bins,
-            data: self.data,
-            padding: self.fbank.normalise(0.0),
-        })
+        Ok(self.grown)
     }
 
-    fn compute(&mut self, clip: &[f32], frames: usize) -> usize {
-        let mel_bins = self.fbank.mel_bins;
-        let mut done = self.data.len() / mel_bins;
-        self.data.reserve(frames.saturating_sub(done) * mel_bins);
-        while done < frames {
-            let end = frames.min(done + LANES);
-            let starts = (done..end).map(|frame| frame * HOP);
-            self.fbank
-                .block(clip, starts, &mut self.scratch, &mut self.data);
-            done = end;
+    fn compute(&mut self, clip: &[f32], frames: usize) {
+        let Spectrogram {
+            frames: done,
+            mel_bins,
+            data,
+            ..
+        } = &mut self.grown;
+        data.reserve(frames.saturating_sub(*done) * *mel_bins);
+        while *done < frames {
+            let end = frames.min(*done + LANES);
+            let starts = (*done..end).map(|frame| frame * HOP);
+            self.fbank.block(clip, starts, &mut self.scratch, data);
+            *done = end;
         }
-        done
     }
 }
 

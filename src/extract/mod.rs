@@ -71,11 +71,11 @@ impl Cutting<'_> {
     /// Takes the clip's first samples, among them all that it was given before, and gives the windows that they make whole, each
     /// once.
     pub fn hear(&mut self, clip: &[f32]) -> Vec<Vec<f32>> {
-        let whole = self.frames.grow(clip) / self.max_length;
-        let starts = (self.given..whole).map(|window| window * self.max_length);
+        let spectrogram = self.frames.grow(clip);
+        let whole = spectrogram.frames / self.max_length;
+        let new = self.given..whole;
         self.given = whole;
-        starts
-            .map(|start| self.frames.window(start, self.max_length))
+        new.map(|window| spectrogram.window(window * self.max_length, self.max_length))
             .collect()
     }
 

@@ -91,8 +91,7 @@ impl Embeddings {
         }
         let columns = (frames - size) / config.time_stride + 1;
         let all = self.all(columns);
-        let whole = self.whole.as_ref();
-        let whole = whole.filter(|_| kept.is_none() && columns == config.patch_grid().1);
+        let whole = kept.is_none() && columns == config.patch_grid().1;
         let kept = kept.unwrap_or(&all);
         if kept
             .time_columns
@@ -119,9 +118,9 @@ impl Embeddings {
             .projection
             .weight
             .reshape((config.hidden_size, size * size))?;
-        let table = match whole {
-            Some(table) => table.clone(),
-            None => self.table(kept)?,
+        let table = match &self.whole {
+            Some(table) if whole => table.clone(),
+            _ => self.table(kept)?,
         };
         kernels::embed(&patches, &kernel, &table)
     }

@@ -131,6 +131,20 @@ pub fn normalise(vector: &mut [f32]) -> Result<(), ModelError> {
     Ok(())
 }
 
+/// Cosine of two vectors of any length; 0 where one of them is zero or not finite.
+#[must_use]
+pub fn cosine(left: &[f32], right: &[f32]) -> f64 {
+    let dot = |left: &[f32], right: &[f32]| -> f64 {
+        let products = left.iter().zip(right);
+        products.map(|(&l, &r)| f64::from(l) * f64::from(r)).sum()
+    };
+    let norms = dot(left, left) * dot(right, right);
+    match norms > 0.0 && norms.is_finite() {
+        true => (dot(left, right) / norms.sqrt()).clamp(-1.0, 1.0),
+        false => 0.0,
+    }
+}
+
 /// The track embedding: the mean of the embeddings of its windows, at unit length again.
 ///
 /// # Errors
@@ -148,4 +162,18 @@ pub fn mean_embedding(windows: &[Vec<f32>]) -> Result<Vec<f32>, ModelError> {
     }
     normalise(&mut mean)?;
     Ok(mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosines_are_of_vectors_of_any_length() {
+        assert!((cosine(&[3.0, 0.0], &[1.0, 1.0]) - 0.5f64.sqrt()).abs() < 1e-7);
+        assert_eq!(cosine(&[0.0], &[1.0]), 0.0);
+        for spoiled in [f32::NAN, f32::INFINITY] {
+            assert_eq!(cosine(&[1.0, spoiled], &[1.0, 1.0]), 0.0);
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub use ast::{Ast, AstOutput, KeptPatches};
 pub use checkpoint::{CONFIG_FILE, ModelDir, WEIGHTS_FILE, canonical_name, published_name};
 pub use config::{AstConfig, Pooling, Preset};
 pub use device::{DeviceChoice, DeviceSettings, describe_device, select_device};
-pub use encoder::{EncodeWindows, Encoder, mean_embedding, normalise};
+pub use encoder::{EncodeWindows, Encoder, cosine, mean_embedding, normalise};
 pub use init::untrained_weights;
 pub use memory::DeviceMemory;
 pub use precision::{Precision, PrecisionChoice};

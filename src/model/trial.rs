@@ -8,35 +8,25 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{AstConfig, Encoder, ModelError};
+use super::{AstConfig, Encoder, ModelError, cosine};
 
 /// Least cosine between an embedding in int8 and the same in f32; `models/songkin-small` has at least 0.9997.
-pub(super) const MIN_COSINE: f32 = 0.998;
+pub(super) const MIN_COSINE: f64 = 0.998;
 
 /// Most frames of a window that is tried.
 const FRAMES: usize = 256;
 
-/// The least cosine between what two encoders of the same weights give; NaN if one of them gives none.
+/// The least cosine between what two encoders of the same weights give; 0 if one of them gives none.
 ///
 /// # Errors
 ///
 /// [`ModelError::Tensor`] when an encoder does not compute.
-pub(super) fn least_cosine(a: &Encoder, b: &Encoder) -> Result<f32, ModelError> {
+pub(super) fn least_cosine(a: &Encoder, b: &Encoder) -> Result<f64, ModelError> {
     let windows = windows(a.config())?;
     let a = a.ast().embed(&windows)?.to_vec2::<f32>()?;
     let b = b.ast().embed(&windows)?.to_vec2::<f32>()?;
-    let mut least = 1.0;
-    for cosine in a.iter().zip(&b).map(|(a, b)| cosine(a, b)) {
-        if cosine < least || cosine.is_nan() {
-            least = cosine;
-        }
-    }
-    Ok(least)
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    let cosines = a.iter().zip(&b).map(|(a, b)| cosine(a, b));
+    Ok(cosines.fold(1.0, f64::min))
 }
 
 /// Two windows of noise and two of tones, `[4, frames, mel bins]`, with about the deviation of normalised spectrograms.

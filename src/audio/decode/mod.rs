@@ -36,7 +36,6 @@ use super::{
 };
 use sniff::Sniffed;
 use stretches::Stretches;
-use track::ActiveTrack;
 
 /// What decoding may cost, whatever a header claims.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,13 +236,7 @@ impl Decoder {
         let decoded = match opening.open().map_err(|error| self.explain(error))? {
             Opened::Reader(container, reader) => guarded(|| {
                 let limits = &self.limits;
-                let stretches = match threads {
-                    0 | 1 => None,
-                    _ => {
-                        let track = ActiveTrack::pick(container, &*reader, limits)?;
-                        Stretches::plan(container, &track, excerpt.within(limits), threads)
-                    }
-                };
+                let stretches = Stretches::plan(container, &*reader, excerpt, limits, threads);
                 if let Some(decoded) = stretches.and_then(|cut| cut.decode(&opening, &mut *listen))
                 {
                     return Ok(decoded);

@@ -8,8 +8,10 @@
 
 use std::thread;
 
+use symphonia::core::formats::FormatReader;
+
 use super::{
-    Container, Decoded, Excerpt, Listen, Opened, Opening, decode_packets, guarded,
+    Container, DecodeLimits, Decoded, Excerpt, Listen, Opened, Opening, decode_packets, guarded,
     track::ActiveTrack,
 };
 use crate::audio::{SAMPLE_RATE, resample};
@@ -26,21 +28,24 @@ pub(super) struct Stretches {
     rate: u32,
     /// Samples of the overlap.
     overlap: u64,
-    /// Where each but the first begins, in samples of the excerpt.
+    /// Where each begins, in samples of the excerpt.
     starts: Vec<u64>,
 }
 
 impl Stretches {
-    /// Cuts an excerpt that is within the limits for so many threads; `None` where one thread is to do it.
+    /// Cuts an excerpt for so many threads; `None` where one thread is to do it.
     pub(super) fn plan(
         container: Container,
-        track: &ActiveTrack,
+        reader: &dyn FormatReader,
         excerpt: Excerpt,
+        limits: &DecodeLimits,
         threads: usize,
     ) -> Option<Self> {
-        if container != Container::Mp3 {
+        if threads < 2 || container != Container::Mp3 {
             return None;
         }
+        let track = ActiveTrack::pick(container, reader, limits).ok()?;
+        let excerpt = excerpt.within(limits);
         let rate = track.params.sample_rate?;
         let there = track.duration_seconds? - excerpt.offset_seconds;
         let seconds = there.min(excerpt.max_seconds);
@@ -50,7 +55,7 @@ impl Stretches {
         }
         let block = resample::exact_block(rate)?;
         let blocks = (seconds * f64::from(rate)) as u64 / block;
-        let starts = 1..count as u64;
+        let starts = 0..count as u64;
         Some(Self {
             excerpt,
             rate,
@@ -64,7 +69,7 @@ impl Stretches {
     /// Decodes all stretches, the first one on this thread while `listen` hears it, and puts them together.
     pub(super) fn decode(&self, opening: &Opening<'_>, listen: Listen<'_>) -> Option<Decoded> {
         let parts: Vec<Option<Decoded>> = thread::scope(|scope| {
-            let others: Vec<_> = (1..=self.starts.len())
+            let others: Vec<_> = (1..self.starts.len())
                 .map(|number| {
                     let decode = move || self.stretch(number, opening, &mut |_| {});
                     let thread = thread::Builder::new().name("decode".to_owned());
@@ -90,21 +95,23 @@ impl Stretches {
         decoded.ok().flatten()
     }
 
+    /// Samples that a stretch has before its beginning.
+    fn lead(&self, number: usize) -> u64 {
+        self.starts[number].min(self.overlap)
+    }
+
     /// The excerpt of a stretch with its overlaps.
     fn excerpt(&self, number: usize) -> Excerpt {
         let rate = f64::from(self.rate);
         let offset_seconds = self.excerpt.offset_seconds;
-        let start = match number.checked_sub(1) {
-            Some(before) => self.starts[before] - self.overlap,
-            None => 0,
-        };
+        let start = self.starts[number] - self.lead(number);
         let first = (offset_seconds * rate).round();
         Excerpt {
             offset_seconds: match start {
                 0 => offset_seconds,
                 _ => (first + start as f64) / rate,
             },
-            max_seconds: match self.starts.get(number) {
+            max_seconds: match self.starts.get(number + 1) {
                 Some(end) => (end + self.overlap - start) as f64 / rate,
                 None => self.excerpt.max_seconds - start as f64 / rate,
             },
@@ -114,29 +121,24 @@ impl Stretches {
     /// Puts stretches together, up to the file's end, if they are what was planned.
     fn join(&self, parts: Vec<Option<Decoded>>) -> Option<Decoded> {
         let out = |samples: u64| (samples * u64::from(SAMPLE_RATE) / u64::from(self.rate)) as usize;
-        let overlap = out(self.overlap);
         let mut whole: Option<Decoded> = None;
         for (number, part) in parts.into_iter().enumerate() {
             let mut part = part?;
             if part.bad_packets > 0 || part.source.sample_rate != self.rate {
                 return None;
             }
-            let follows = self.starts.get(number).filter(|_| part.truncated);
+            let (start, lead) = (out(self.starts[number]), out(self.lead(number)));
+            let follows = self.starts.get(number + 1).filter(|_| part.truncated);
             if let Some(&end) = follows {
-                let start = number.checked_sub(1).map(|before| self.starts[before]);
-                part.clip.truncate(match start {
-                    Some(start) => overlap + out(end) - out(start),
-                    None => out(end),
-                });
+                part.clip.truncate(lead + out(end) - start);
             }
             match &mut whole {
                 None => whole = Some(part),
                 Some(whole) => {
-                    let planned = out(self.starts[number - 1]);
-                    if whole.clip.len() != planned || part.source != whole.source {
+                    if whole.clip.len() != start || part.source != whole.source {
                         return None;
                     }
-                    whole.clip.extend_from_slice(part.clip.get(overlap..)?);
+                    whole.clip.extend_from_slice(part.clip.get(lead..)?);
                     whole.truncated = part.truncated;
                 }
             }

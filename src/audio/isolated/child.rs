@@ -97,10 +97,9 @@ fn work(task: &Task, limits: &DecodeLimits) -> Result<(Answer, Vec<f32>), AudioE
                 Vec::new(),
             )),
             Task::Decode { excerpt, .. } => {
-                let decoded = {
-                    let listen = &mut |_: &[f32]| {};
-                    decode_packets(Container::Mp4, reader, *excerpt, limits, deadline, listen)?
-                };
+                let listen = &mut |_: &[f32]| {};
+                let decoded =
+                    decode_packets(Container::Mp4, reader, *excerpt, limits, deadline, listen)?;
                 let answer = Answer::Clip {
                     samples: decoded.clip.len(),
                     source: decoded.source,

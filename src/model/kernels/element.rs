@@ -1,8 +1,8 @@
 //! What the factors of a product are: f32, or bf16 where the machine multiplies that, or bytes ([`super::bytes`]).
 //!
 //! A product's sums are given as f32 in all. What differs is how many values of a row the machine takes
-//! at once, a *cell*: one f32, or two bf16 whose products are added (`VDPBF16PS`: Intel, "BFLOAT16
-//! - Hardware Numerics Definition", 2018).
+//! at once, a *cell*: one f32, two bf16 whose products are added (`VDPBF16PS`: Intel, "BFLOAT16
+//! - Hardware Numerics Definition", 2018), or four bytes.
 
 #![allow(
     unsafe_code,

@@ -34,6 +34,12 @@ impl StackShape {
         self.hidden / self.heads
     }
 
+    /// Whether all rows that are multiplied are whole cells.
+    pub(super) fn whole_cells<T: Element>(&self) -> bool {
+        let rows = [self.hidden, self.head(), self.intermediate];
+        rows.iter().all(|row| row % T::DEPTH == 0)
+    }
+
     /// Weights of one block.
     pub(super) fn layer_len(&self) -> usize {
         let mut len = 0;

@@ -37,6 +37,8 @@ use std::ops::Range;
 use candle_core::{DType, Result, Tensor, bail};
 
 pub(in crate::model) use buffers::Buffers;
+use bytes::Byte;
+use element::Bf16;
 pub(in crate::model) use layer::StackShape;
 use prepared::Encode;
 pub(in crate::model) use prepared::Prepared;
@@ -142,23 +144,20 @@ pub(in crate::model) fn stack(
 pub(in crate::model) fn take(products: DType, shape: &StackShape) -> bool {
     match products {
         DType::F32 => true,
-        DType::BF16 => {
-            let rows = [shape.hidden, shape.head(), shape.intermediate];
-            multiplies_bf16() && rows.iter().all(|row| row % 2 == 0)
-        }
-        DType::U8 => bytes::take(shape),
+        DType::BF16 => multiplies_bf16() && shape.whole_cells::<Bf16>(),
+        DType::U8 => multiplies_bytes() && shape.whole_cells::<Byte>() && bytes::fits(shape),
         _ => false,
     }
 }
 
 /// Whether this machine multiplies bytes.
 pub(in crate::model) fn multiplies_bytes() -> bool {
-    bytes::Byte::available()
+    Byte::available()
 }
 
 /// Whether this machine multiplies bf16.
 pub(in crate::model) fn multiplies_bf16() -> bool {
-    element::Bf16::available()
+    Bf16::available()
 }
 
 /// Puts the weights of a stack, packed as [`stack`] takes them, in order for [`encode`], which multiplies

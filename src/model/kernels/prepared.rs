@@ -37,25 +37,18 @@ impl Prepared {
     /// Puts packed weights in order; `packed` is as [`super::stack`] takes it, and `products` what
     /// [`super::take`] takes.
     pub(super) fn new(shape: StackShape, packed: &[f32], products: DType) -> Self {
-        let layers = || {
-            let layers = packed.chunks_exact(shape.layer_len());
-            layers.map(|packed| Layer::of(&shape, packed))
-        };
         let blocks = match products {
             DType::U8 => {
                 let pools = Pools::default();
-                let ready = layers().map(|layer| bytes::Ready::new(&shape, &layer, &pools));
-                Blocks::Bytes(ready.collect(), pools)
+                Blocks::Bytes(ready(&shape, packed, &pools), pools)
             }
             DType::BF16 => {
                 let pools = Pools::default();
-                let ready = layers().map(|layer| Ready::new(&shape, &layer, STRIP, &pools));
-                Blocks::Bf16(ready.collect(), pools)
+                Blocks::Bf16(ready(&shape, packed, &pools), pools)
             }
             _ => {
                 let pools = Pools::default();
-                let ready = layers().map(|layer| Ready::new(&shape, &layer, STRIP, &pools));
-                Blocks::F32(ready.collect(), pools)
+                Blocks::F32(ready(&shape, packed, &pools), pools)
             }
         };
         Self { shape, blocks }
@@ -67,17 +60,71 @@ impl Prepared {
         match &self.blocks {
             Blocks::F32(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
             Blocks::Bf16(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
-            Blocks::Bytes(blocks, pools) => {
-                bytes::forward(&self.shape, blocks, pools, tokens, read, x);
-            }
+            Blocks::Bytes(blocks, pools) => forward(&self.shape, blocks, pools, tokens, read, x),
         }
     }
 }
 
-fn forward<T: Element>(
+/// A transformer block whose weights are in order for factors of one element.
+pub(super) trait Block: Sync + Sized {
+    type Element: Element;
+    /// What lies between the parts of its attention.
+    type Between;
+
+    /// Puts the weights in order.
+    fn ready(shape: &StackShape, layer: &Layer<&[f32]>, pools: &Pools<Self::Element>) -> Self;
+
+    /// Room for a window of so many tokens.
+    fn between(shape: &StackShape, tokens: usize, pools: &Pools<Self::Element>) -> Self::Between;
+
+    /// Computes the block in place on `x`, `[tokens, hidden]` of one window, for its first `read` tokens: no others are
+    /// read afterwards.
+    fn forward(
+        &self,
+        shape: &StackShape,
+        read: usize,
+        pools: &Pools<Self::Element>,
+        x: &mut [f32],
+        between: &mut Self::Between,
+    );
+}
+
+impl<T: Element> Block for Ready<T> {
+    type Element = T;
+    type Between = attention::Between<T>;
+
+    fn ready(shape: &StackShape, layer: &Layer<&[f32]>, pools: &Pools<T>) -> Self {
+        Self::new(shape, layer, STRIP, pools)
+    }
+
+    fn between(shape: &StackShape, tokens: usize, pools: &Pools<T>) -> Self::Between {
+        attention::Between::new(shape, tokens, pools)
+    }
+
+    fn forward(
+        &self,
+        shape: &StackShape,
+        read: usize,
+        pools: &Pools<T>,
+        x: &mut [f32],
+        between: &mut Self::Between,
+    ) {
+        attention::forward(shape, self, read, pools, x, between);
+        mlp::forward(shape, self, pools, &mut x[..read * shape.hidden]);
+    }
+}
+
+fn ready<B: Block>(shape: &StackShape, packed: &[f32], pools: &Pools<B::Element>) -> Vec<B> {
+    packed
+        .chunks_exact(shape.layer_len())
+        .map(|packed| B::ready(shape, &Layer::of(shape, packed), pools))
+        .collect()
+}
+
+fn forward<B: Block>(
     shape: &StackShape,
-    blocks: &[Ready<T>],
-    pools: &Pools<T>,
+    blocks: &[B],
+    pools: &Pools<B::Element>,
     tokens: usize,
     read: usize,
     x: &mut [f32],
@@ -85,12 +132,11 @@ fn forward<T: Element>(
     x.par_chunks_mut(tokens * shape.hidden)
         .with_max_len(1)
         .for_each(|x| {
-            let mut between = attention::Between::new(shape, tokens, pools);
+            let mut between = B::between(shape, tokens, pools);
             let last = blocks.len().saturating_sub(1);
             for (number, block) in blocks.iter().enumerate() {
                 let read = if number == last { read } else { tokens };
-                attention::forward(shape, block, read, pools, x, &mut between);
-                mlp::forward(shape, block, pools, &mut x[..read * shape.hidden]);
+                block.forward(shape, read, pools, x, &mut between);
             }
         });
 }
@@ -112,7 +158,7 @@ impl CustomOp1 for Encode<'_> {
         if hidden != shape.hidden || read > tokens {
             bail!("{read} of {tokens} tokens of {hidden} values do not fit the stack {shape:?}");
         }
-        if matches!(self.stack.blocks, Blocks::Bytes(..)) && !bytes::fits(tokens) {
+        if matches!(self.stack.blocks, Blocks::Bytes(..)) && !bytes::attends(tokens) {
             bail!("windows of {tokens} tokens are too long for products of bytes");
         }
         let mut x = slice(x, layout)?.to_vec();

@@ -132,19 +132,6 @@ fn normalise(vector: &mut [f32]) {
     }
 }
 
-/// Cosine of two vectors of any length; 0 where one of them is zero.
-pub(super) fn cosine(left: &[f32], right: &[f32]) -> f64 {
-    let dot = |left: &[f32], right: &[f32]| -> f64 {
-        let products = left.iter().zip(right);
-        products.map(|(&l, &r)| f64::from(l) * f64::from(r)).sum()
-    };
-    let norms = dot(left, left) * dot(right, right);
-    match norms > 0.0 {
-        true => (dot(left, right) / norms.sqrt()).clamp(-1.0, 1.0),
-        false => 0.0,
-    }
-}
-
 /// Sum of products. Sixteen partial sums let the compiler add them side by side.
 fn dot(left: &[f32], right: &[f32]) -> f32 {
     sum_over(left, right, |l, r| l * r)
@@ -177,8 +164,6 @@ mod tests {
         let right = vec![2.0; 19];
         assert_eq!(dot(&left, &right), 342.0);
         assert_eq!(squared_distance(&[1.0, 2.0], &[4.0, 6.0]), 25.0);
-        assert!((cosine(&[3.0, 0.0], &[1.0, 1.0]) - 0.5f64.sqrt()).abs() < 1e-7);
-        assert_eq!(cosine(&[0.0], &[1.0]), 0.0);
     }
 
     #[test]

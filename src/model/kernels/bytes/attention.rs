@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What lies between the parts of the half.
-pub(super) struct Between {
+pub(in super::super) struct Between {
     /// `[tokens, hidden]`, each row's heads with units of their own.
     queries: Buffer<Byte>,
     /// `[tokens, heads]`.

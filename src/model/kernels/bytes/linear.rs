@@ -160,7 +160,7 @@ impl<S: Sink<Byte>> Sink<Byte> for Gelu<S> {
 pub(super) struct LeftBuffer {
     bytes: Buffer<Byte>,
     units: Buffer,
-    row: Buffer,
+    columns: usize,
 }
 
 impl LeftBuffer {
@@ -169,31 +169,29 @@ impl LeftBuffer {
         Self {
             bytes: pools.elements.take(rows * columns),
             units: pools.values.take(rows),
-            row: pools.values.take(columns),
+            columns,
         }
     }
 
     /// Whole rows.
     pub(super) fn quantise(&mut self, values: &[f32]) -> Left<'_> {
-        let columns = self.row.len();
-        let count = values.len() / columns;
+        let count = values.len() / self.columns;
         let (out, units) = (&mut self.bytes[..values.len()], &mut self.units[..count]);
-        rows::quantise(values.chunks_exact(columns), Side::Left, out, units);
+        rows::quantise(values.chunks_exact(self.columns), Side::Left, out, units);
         self.left(count)
     }
 
     /// Layer norm of whole rows.
     pub(super) fn norm(&mut self, x: &[f32], norm: &Affine<Vec<f32>>, epsilon: f32) -> Left<'_> {
-        let count = x.len() / self.row.len();
+        let count = x.len() / self.columns;
         let (out, units) = (&mut self.bytes[..x.len()], &mut self.units[..count]);
-        rows::layer_norm(x, norm, epsilon, &mut self.row, out, units);
+        rows::layer_norm(x, norm, epsilon, out, units);
         self.left(count)
     }
 
     fn left(&self, count: usize) -> Left<'_> {
-        let columns = self.row.len();
         Left {
-            bytes: Matrix::new(&self.bytes[..count * columns], columns),
+            bytes: Matrix::new(&self.bytes[..count * self.columns], self.columns),
             units: &self.units[..count],
         }
     }

@@ -15,14 +15,13 @@ mod rows;
 mod tests;
 mod vectors;
 
-use rayon::prelude::*;
-
 pub(super) use byte::Byte;
 
-use self::linear::Right;
+use self::{attention::Between, linear::Right};
 use super::{
     buffers::Pools,
     layer::{Affine, Layer, StackShape},
+    prepared::Block,
 };
 
 /// What stands for 0 on the left side.
@@ -34,14 +33,13 @@ const MOST: f32 = 127.0;
 /// Most products of a sum: as many as 32 bits hold whatever the bytes are.
 const TERMS: usize = (i32::MAX / (255 * 127)) as usize;
 
-/// Whether all products of a stack are of whole cells and their sums fit; so those of attention have to, see [`fits`].
-pub(super) fn take(shape: &StackShape) -> bool {
-    let rows = [shape.hidden, shape.head(), shape.intermediate];
-    Byte::available() && rows.iter().all(|row| row % 4 == 0 && *row <= TERMS)
+/// Whether the sums of a stack's linear layers fit; for those of attention see [`attends`].
+pub(super) fn fits(shape: &StackShape) -> bool {
+    shape.hidden.max(shape.intermediate) <= TERMS
 }
 
 /// Whether attention over so many tokens has sums that fit.
-pub(super) fn fits(tokens: usize) -> bool {
+pub(super) fn attends(tokens: usize) -> bool {
     tokens <= TERMS
 }
 
@@ -57,9 +55,11 @@ pub(super) struct Ready {
     fc2: Right,
 }
 
-impl Ready {
-    /// Puts the weights in order.
-    pub(super) fn new(shape: &StackShape, layer: &Layer<&[f32]>, pools: &Pools<Byte>) -> Self {
+impl Block for Ready {
+    type Element = Byte;
+    type Between = Between;
+
+    fn ready(shape: &StackShape, layer: &Layer<&[f32]>, pools: &Pools<Byte>) -> Self {
         let (hidden, wide) = (shape.hidden, shape.intermediate);
         let linear = |weight: &[f32], bias: &[f32], inputs: usize| {
             Right::transposed(weight.chunks_exact(inputs), inputs, bias, pools)
@@ -80,26 +80,20 @@ impl Ready {
             fc2: linear(layer.fc2.weight, layer.fc2.bias, wide),
         }
     }
-}
 
-/// Runs `x`, `[windows, tokens, hidden]`, through the blocks; the last computes each window's first `read` tokens alone.
-pub(super) fn forward(
-    shape: &StackShape,
-    blocks: &[Ready],
-    pools: &Pools<Byte>,
-    tokens: usize,
-    read: usize,
-    x: &mut [f32],
-) {
-    x.par_chunks_mut(tokens * shape.hidden)
-        .with_max_len(1)
-        .for_each(|x| {
-            let mut between = attention::Between::new(shape, tokens, pools);
-            let last = blocks.len().saturating_sub(1);
-            for (number, block) in blocks.iter().enumerate() {
-                let read = if number == last { read } else { tokens };
-                attention::forward(shape, block, read, pools, x, &mut between);
-                mlp::forward(shape, block, pools, &mut x[..read * shape.hidden]);
-            }
-        });
+    fn between(shape: &StackShape, tokens: usize, pools: &Pools<Byte>) -> Between {
+        Between::new(shape, tokens, pools)
+    }
+
+    fn forward(
+        &self,
+        shape: &StackShape,
+        read: usize,
+        pools: &Pools<Byte>,
+        x: &mut [f32],
+        between: &mut Between,
+    ) {
+        attention::forward(shape, self, read, pools, x, between);
+        mlp::forward(shape, self, pools, &mut x[..read * shape.hidden]);
+    }
 }

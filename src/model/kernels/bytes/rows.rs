@@ -83,12 +83,11 @@ impl Work<Byte> for Columns<'_> {
     }
 }
 
-/// Layer norm of whole rows (see [`super::super::rounded::layer_norm`]) as a left side. `row` is room for one.
+/// Layer norm of whole rows (see [`super::super::rounded::layer_norm`]) as a left side.
 pub(super) fn layer_norm(
     x: &[f32],
     norm: &Affine<Vec<f32>>,
     epsilon: f32,
-    row: &mut [f32],
     out: &mut [Byte],
     units: &mut [f32],
 ) {
@@ -97,7 +96,6 @@ pub(super) fn layer_norm(
         x,
         norm: norm.slices(),
         epsilon,
-        row,
         out,
         units,
     });
@@ -108,7 +106,6 @@ struct LayerNorm<'a> {
     x: &'a [f32],
     norm: [&'a [f32]; 2],
     epsilon: f32,
-    row: &'a mut [f32],
     out: &'a mut [Byte],
     units: &'a mut [f32],
 }
@@ -118,6 +115,7 @@ impl Work<Byte> for LayerNorm<'_> {
     fn run<G: Engine<Byte>>(self, _: G) {
         let [weight, bias] = self.norm;
         let columns = weight.len().max(1);
+        let mut normed = vec![0.0; columns];
         for ((x, out), unit) in self
             .x
             .chunks_exact(columns)
@@ -125,10 +123,10 @@ impl Work<Byte> for LayerNorm<'_> {
             .zip(self.units)
         {
             let (mean, inverse) = moments(x, self.epsilon);
-            for (((value, x), weight), bias) in self.row.iter_mut().zip(x).zip(weight).zip(bias) {
+            for (((value, x), weight), bias) in normed.iter_mut().zip(x).zip(weight).zip(bias) {
                 *value = (x - mean) * inverse * weight + bias;
             }
-            *unit = self.native.quantise(self.row, Side::Left, out);
+            *unit = self.native.quantise(&normed, Side::Left, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Labels,
     bootstrap::Statistic,
-    compare::{Representation, cosine},
+    compare::Representation,
     hubness,
     perturb::Perturbation,
     probe,
@@ -11,6 +11,7 @@ use super::{
     task::{Measure, Task, Unavailable},
     views::Rows,
 };
+use crate::model::cosine;
 
 /// The k of every figure "at 10".
 const K: usize = 10;
